@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The messages between processes: one struct a type, of fixed size, in host order (both ends are the
+ * same machine and the same binary).  Text fields are a length and bytes, never NUL-terminated; every
+ * length is checked by ipc_valid() before a frame reaches its handler.
+ *
+ * proxy <-> auth: requests carry an id that the answer repeats.  auth knows which account a session
+ * belongs to from its own verdict; a proxy only names the session.
+ */
+#ifndef COMMON_IPC_H
+#define COMMON_IPC_H
+
+#include "common/address.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { IPC_VERSION = 1 };
+
+enum {
+	IPC_LOGIN_MAX = 320,   /* octets of a login, after preparation too */
+	IPC_SECRET_MAX = 1024, /* octets of a password */
+	IPC_PATH_MAX = 320,    /* octets of an address: 64 + 1 + 255 (RFC 5321 4.5.3.1) */
+	IPC_PHC_MAX = 256,     /* octets of a stored hash */
+	IPC_QUEUE_ID_MAX = 64, /* octets of a backend's queue id */
+	IPC_METER_NAME_MAX = 32,
+};
+
+enum ipc_type {
+	/* proxy -> auth */
+	IPC_AUTH_REQUEST = 1,
+	IPC_AUTH_CANCEL, /* the client left: its log-in need not be decided */
+	IPC_MAIL_REQUEST,
+	IPC_TAKE_REQUEST,
+	IPC_INTENT,
+	IPC_OUTCOME,
+	IPC_SESSION_END,
+	IPC_ATTACH_SESSION, /* after a new channel: one a live session */
+	IPC_ATTACH_TRANSACTION,
+	IPC_ATTACH_DONE,
+	/* auth -> proxy */
+	IPC_AUTH_VERDICT,
+	IPC_MAIL_VERDICT,
+	IPC_TAKE_VERDICT,
+	IPC_INTENT_DONE,
+	IPC_OUTCOME_DONE,
+	IPC_SESSION_REVOKED,
+	/* auth -> hash, hash -> auth */
+	IPC_HASH_REQUEST,
+	IPC_HASH_RESULT,
+	/* probe -> proxy */
+	IPC_SERVER_STATE,
+	/* master -> child, child -> master (the control socket) */
+	IPC_CONTROL_CHANNEL,
+	IPC_CONTROL_COUNTERS,
+	IPC_CONTROL_DRAIN,
+	IPC_CONTROL_READY,
+	IPC_TYPE_END,
+};
+
+/* What stands before each payload on the wire. */
+struct ipc_header {
+	uint32_t size; /* of the payload */
+	uint8_t version;
+	uint8_t type;
+	uint16_t reserved; /* 0 */
+	uint64_t id;
+};
+
+/* ------------------------------------------------------------------ log-in */
+enum ipc_mechanism { IPC_MECHANISM_PLAIN = 1, IPC_MECHANISM_LOGIN };
+
+struct ipc_auth_request { /* id: the session's */
+	struct address_key client;
+	uint8_t mechanism; /* enum ipc_mechanism */
+	uint8_t authzid_differs; /* PLAIN with a foreign authorization identity: refused, equal work */
+	uint16_t login_len, secret_len;
+	uint8_t login[IPC_LOGIN_MAX];
+	uint8_t secret[IPC_SECRET_MAX];
+};
+
+enum ipc_auth_result {
+	IPC_AUTH_OK = 1,
+	IPC_AUTH_REFUSED,     /* 535: unknown, wrong, disabled, malformed hash alike */
+	IPC_AUTH_UNAVAILABLE, /* 454: trouble of ours */
+};
+
+struct ipc_auth_verdict { /* id: the session's */
+	uint64_t account, credential; /* credential 0: the account's own password */
+	uint64_t version;	      /* of the row that decided */
+	uint64_t message_bytes;	      /* the account's own limit; 0: none */
+	uint32_t recipients;	      /* in one message, likewise */
+	uint8_t result;		      /* enum ipc_auth_result */
+	uint8_t reserved;
+	uint16_t login_len;
+	uint8_t login[IPC_LOGIN_MAX]; /* prepared */
+};
+
+/* ------------------------------------------------------------ MAIL and take */
+struct ipc_mail_request { /* id: the transaction's */
+	uint64_t session;
+	uint16_t sender_len; /* 0: the null reverse-path */
+	uint8_t sender[IPC_PATH_MAX];
+};
+
+struct ipc_take_request { /* id: the transaction's */
+	uint64_t session;
+	uint64_t bytes; /* of SIZE=, else 0 */
+	uint32_t messages, recipients;
+};
+
+enum ipc_policy {
+	IPC_POLICY_OK = 1,
+	IPC_POLICY_SENDER,	/* 550: the account does not own it */
+	IPC_POLICY_LIMIT,	/* 450: see the meter */
+	IPC_POLICY_LIMIT_NEVER, /* 550: more than the limit itself */
+	IPC_POLICY_REVOKED,	/* 421: disabled, deleted or changed meanwhile */
+	IPC_POLICY_UNAVAILABLE, /* 451: trouble of ours */
+};
+
+struct ipc_policy_verdict { /* MAIL_VERDICT and TAKE_VERDICT; id: the transaction's */
+	uint64_t limit;	  /* of the meter that refused */
+	uint64_t reset_s; /* when the request would fit, seconds since 1970 */
+	uint8_t policy;	  /* enum ipc_policy */
+	uint8_t meter_len;
+	uint8_t meter[IPC_METER_NAME_MAX]; /* "messages per hour" */
+};
+
+/* ------------------------------------------------------- intent and outcome */
+struct ipc_intent { /* id: the transaction's.  Answered by INTENT_DONE before the end of data leaves */
+	uint64_t session;
+	uint64_t bytes;
+	uint32_t recipients;
+};
+
+enum ipc_outcome_kind {
+	IPC_OUTCOME_ACCEPTED = 1, /* the backend said 250 */
+	IPC_OUTCOME_REFUSED,	  /* ... something else */
+	IPC_OUTCOME_ABORTED,	  /* the end of data was never sent */
+	IPC_OUTCOME_UNKNOWN,	  /* lost after the end of data: stays charged */
+};
+
+struct ipc_outcome { /* id: the transaction's.  Repeated until OUTCOME_DONE; taken idempotently */
+	uint64_t session;
+	uint64_t bytes;
+	uint32_t recipients;
+	uint16_t code; /* the backend's reply; 0: none */
+	uint8_t kind;  /* enum ipc_outcome_kind */
+	uint8_t queue_id_len;
+	uint8_t queue_id[IPC_QUEUE_ID_MAX];
+};
+
+struct ipc_done { /* INTENT_DONE, OUTCOME_DONE */
+	uint8_t ok; /* 0: could not be recorded: 451 before the end of data; repeat an outcome later */
+};
+
+/* ------------------------------------------------------ sessions, re-attach */
+struct ipc_session { /* ATTACH_SESSION, SESSION_END, AUTH_CANCEL; id: the session's */
+	uint64_t account, credential, version;
+};
+
+struct ipc_attach_transaction { /* id: the transaction's */
+	uint64_t session;
+	uint32_t messages, recipients;
+	uint8_t taken; /* the grant had come */
+};
+
+struct ipc_attach_done {
+	uint64_t sessions; /* how many were announced */
+};
+
+struct ipc_session_revoked { /* id: the session's; 421 4.7.0 */
+	uint8_t reason;
+};
+
+/* --------------------------------------------------------------------- hash */
+struct ipc_hash_request {
+	uint16_t phc_len, secret_len;
+	uint8_t phc[IPC_PHC_MAX]; /* parsed and capped by auth before, and again by the hash process */
+	uint8_t secret[IPC_SECRET_MAX];
+};
+
+enum ipc_hash_outcome { IPC_HASH_MATCH = 1, IPC_HASH_MISMATCH, IPC_HASH_FAILED };
+
+struct ipc_hash_result {
+	uint64_t cpu_us;
+	uint8_t outcome; /* enum ipc_hash_outcome */
+};
+
+/* -------------------------------------------------------------------- probe */
+enum ipc_capability {
+	CAPABILITY_PIPELINING = 1u << 0,
+	CAPABILITY_8BITMIME = 1u << 1,
+	CAPABILITY_SMTPUTF8 = 1u << 2,
+	CAPABILITY_DSN = 1u << 3,
+	CAPABILITY_SIZE = 1u << 4,
+	CAPABILITY_ENHANCEDSTATUSCODES = 1u << 5,
+	CAPABILITY_CHUNKING = 1u << 6,
+	CAPABILITY_EHLO = 1u << 7, /* it took EHLO at all */
+};
+
+struct ipc_server_state {
+	uint16_t backend, server; /* indices into the configuration */
+	uint32_t capabilities;	  /* enum ipc_capability */
+	uint64_t size;		  /* SIZE's value; 0: no limit told */
+	uint8_t up;
+};
+
+/* ------------------------------------------------------------------ control */
+enum ipc_process { /* who is at the other end of a channel, or owns a page of counters */
+	IPC_PROCESS_MASTER = 1,
+	IPC_PROCESS_AUTH,
+	IPC_PROCESS_HASH,
+	IPC_PROCESS_PROXY,
+	IPC_PROCESS_PROBE,
+	IPC_PROCESS_ADMIN,
+};
+
+struct ipc_control { /* CONTROL_CHANNEL and CONTROL_COUNTERS carry one descriptor */
+	uint8_t process; /* enum ipc_process */
+	uint8_t reserved[3];
+	uint32_t index; /* proxy0, proxy1, ... */
+};
+
+/* The payload's size of a type; 0: no such type.  An empty payload has a 1-byte struct. */
+size_t ipc_size(enum ipc_type type);
+const char *ipc_name(enum ipc_type type);
+
+/* Whether every length and enum in a payload of the right size is within its bounds. */
+bool ipc_valid(enum ipc_type type, const void *payload);
+
+#endif
