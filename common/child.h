@@ -95,11 +95,4 @@ bool control_send(int socket, enum ipc_type type, const struct ipc_control *payl
 int control_receive(int socket, enum ipc_type *type_out, struct ipc_control *payload_out, int *fd_out)
 	__attribute__((warn_unused_result));
 
-/* The mains, each in its own folder; they return the exit status. */
-int auth_main(const struct child_start *start);
-int hash_main(const struct child_start *start);
-int proxy_main(const struct child_start *start);
-int probe_main(const struct child_start *start);
-int admin_main(const struct child_start *start);
-
 #endif
