@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The body of DATA: where it ends, and what of it reaches the backend.
+ *
+ * Only the octets CR LF . CR LF end it (RFC 5321 4.1.1.4), decided before anything else; the CRLF of
+ * the DATA command counts as the first CR LF.  Line ends are normalised: a bare LF, or a run of CRs
+ * before an LF, becomes one CRLF; any other CR a space.  A dot at the start of a line that the client
+ * began with a true CRLF is the client's own stuffing and passes; a dot that starts a line only
+ * because we made a line end there is stuffed.  So the output holds no bare CR or LF, and no
+ * CRLF.CRLF before its end.  NUL never passes: from the first on nothing is written any more.
+ *
+ * Pure but for the evbuffer it writes to; no socket; bounded state.  Feeding whole, split anywhere or
+ * octet by octet gives the same output.
+ */
+#ifndef PROXY_BODY_H
+#define PROXY_BODY_H
+
+#include <event2/buffer.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct body {
+	uint8_t state; /* private: where in a line end we are */
+	bool saw_nul;
+	bool saw_bare;	   /* a bare CR or LF was there (normalised, or refused by the caller) */
+	bool started;	   /* a line's first octet is next, or not */
+	bool failed;	   /* the evbuffer ran out of memory */
+	uint64_t bytes_in; /* of the message as the client sent it, stuffing included, end excluded */
+};
+
+enum body_status { BODY_MORE, BODY_END };
+
+void body_init(struct body *body);
+
+/*
+ * Consumes up to len octets and appends to out what they become (out == NULL: the message is being
+ * discarded; only the end is looked for).  BODY_END: *consumed_out octets reach to and include the
+ * end of data, and the terminating ".\r\n" has NOT been appended: the caller sends it when it may.
+ * Otherwise all len are consumed.  A common message (only CRLF line ends) is copied in runs as long
+ * as the input: use memchr, not a step an octet.
+ */
+enum body_status body_feed(struct body *body, const void *bytes, size_t len, size_t *consumed_out,
+	struct evbuffer *out);
+
+#endif
