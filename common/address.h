@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Network addresses with a port: parse, print, compare, cut to a prefix.  Numeric only: nothing here
- * ever resolves a name.  Pure; any process.
+ * Network addresses with a port: parse, print, compare, cut to a prefix.  Numeric only: nothing
+ * here ever resolves a name.  Pure; any process.
  */
 #ifndef COMMON_ADDRESS_H
 #define COMMON_ADDRESS_H
@@ -29,8 +29,8 @@ struct address_key {
 };
 
 /*
- * Parses "192.0.2.1:25", "[2001:db8::1]:25", or without a port when default_port >= 0.  Returns false
- * on anything else (names, zones, ports out of range, trailing bytes).
+ * Parses "192.0.2.1:25", "[2001:db8::1]:25", or without a port when default_port >= 0.  Returns
+ * false on anything else (names, zones, ports out of range, trailing bytes).
  */
 bool address_parse(const char *text, int default_port, struct address *out)
 	__attribute__((warn_unused_result));
@@ -50,6 +50,7 @@ bool address_equal(const struct address *a, const struct address *b); /* with th
 bool address_is_loopback(const struct address *address);
 
 /* The key of the address cut to its first v4_bits or v6_bits bits (the rest is 0). */
-struct address_key address_prefix(const struct address *address, unsigned v4_bits, unsigned v6_bits);
+struct address_key address_prefix(
+	const struct address *address, unsigned v4_bits, unsigned v6_bits);
 
 #endif

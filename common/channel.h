@@ -4,8 +4,9 @@
  * whose exact size common/ipc.h fixes by type.  No text, no strings to parse.
  *
  * Writes are gathered and leave once a loop turn.  A frame of the wrong version, type or size, an
- * output above CHANNEL_QUEUE_MAX, or a peer that takes nothing for CHANNEL_STALL_MS ends the channel,
- * and only it: on_close fires once, from the loop, never from within channel_send().  One thread.
+ * output above CHANNEL_QUEUE_MAX, or a peer that takes nothing for CHANNEL_STALL_MS ends the
+ * channel, and only it: on_close fires once, from the loop, never from within channel_send().  One
+ * thread.
  */
 #ifndef COMMON_CHANNEL_H
 #define COMMON_CHANNEL_H
@@ -23,8 +24,8 @@ struct channel;
 
 struct channel_events {
 	/*
-	 * One whole frame.  payload is aligned, as long as the type says, valid during the call, and
-	 * wiped after it.  The callback may close the channel.
+	 * One whole frame.  payload is aligned, as long as the type says, valid during the call,
+	 * and wiped after it.  The callback may close the channel.
 	 */
 	void (*on_frame)(struct channel *channel, enum ipc_type type, uint64_t id,
 		const void *payload, void *arg);
@@ -40,8 +41,8 @@ struct channel *channel_open(struct event_base *base, int fd, const struct chann
  * Queues a frame.  The payload is copied; size must be ipc_size(type).  Returns false when the
  * channel is dead or full (then on_close follows): the request is lost, answer 454/451 yourself.
  */
-bool channel_send(struct channel *channel, enum ipc_type type, uint64_t id, const void *payload,
-	size_t size);
+bool channel_send(
+	struct channel *channel, enum ipc_type type, uint64_t id, const void *payload, size_t size);
 
 /* Closes without calling on_close.  Safe within on_frame and on_close.  NULL-safe. */
 void channel_close(struct channel **channel);

@@ -4,8 +4,9 @@
  * (descriptors of channels come down it, readiness goes up), the heartbeat and the end.
  *
  * The master forks; the child's main calls its own set-up that needs privilege, then
- * child_confine(), then makes its event base and calls child_run().  The control socket is SEQPACKET:
- * one frame a datagram, at most one descriptor.  When it closes, the master is gone: the child ends.
+ * child_confine(), then makes its event base and calls child_run().  The control socket is
+ * SEQPACKET: one frame a datagram, at most one descriptor.  When it closes, the master is gone: the
+ * child ends.
  */
 #ifndef COMMON_CHILD_H
 #define COMMON_CHILD_H
@@ -21,14 +22,14 @@
 
 struct child_listener {
 	int fd;
-	size_t listen;	/* index into config.listeners */
+	size_t listen;  /* index into config.listeners */
 	size_t address; /* index into its addresses */
 };
 
 /* All of it is inherited memory and descriptors; lives as long as the process. */
 struct child_start {
 	enum ipc_process process;
-	unsigned index; /* proxy0, proxy1, ... */
+	unsigned index;   /* proxy0, proxy1, ... */
 	unsigned workers; /* how many proxies there are */
 	struct config *config;
 	int control;
@@ -40,32 +41,34 @@ struct child_start {
 
 /* Resolved by the master before it forks. */
 struct child_confinement {
-	bool root;		  /* false: unprivileged mode, no uid and no chroot of its own */
-	uint32_t uid, gid;	  /* of this child */
+	bool root;                 /* false: unprivileged mode, no uid and no chroot of its own */
+	uint32_t uid, gid;         /* of this child */
 	char root_directory[1024]; /* an empty directory of root's; "" with root == false */
 };
 
-enum child_syscalls { /* which system calls remain after child_confine() */
+enum child_syscalls {           /* which system calls remain after child_confine() */
 	CHILD_SYSCALLS_COMPUTE, /* hash: read, write, memory, exit */
 	CHILD_SYSCALLS_NETWORK, /* the others: no exec, no ptrace, no opening of files */
 };
 
 /*
- * Gives up everything: descriptor and core limits, non-dumpable, chroot (root_directory_override, or
- * the confinement's when NULL), groups and ids, capabilities, no-new-privileges, then a seccomp filter
- * (not under sanitizers).  Fatal with a sentence when any step fails: a child never runs half
- * confined.
+ * Gives up everything: descriptor and core limits, non-dumpable, chroot (root_directory_override,
+ * or the confinement's when NULL), groups and ids, capabilities, no-new-privileges, then a seccomp
+ * filter (not under sanitizers).  Fatal with a sentence when any step fails: a child never runs
+ * half confined.
  */
 void child_confine(const struct child_start *start, enum child_syscalls syscalls,
 	const char *root_directory_override);
 
 struct child_events {
-	/* A channel to another process; the callee owns fd.  May come again for the same peer after a
-	 * crash of it: the old channel is dead then. */
+	/* A channel to another process; the callee owns fd.  May come again for the same peer after
+	 * a crash of it: the old channel is dead then. */
 	void (*on_channel)(enum ipc_process peer, unsigned index, int fd, void *arg);
-	/* admin only: a page of counters to read; the callee owns fd.  fd == -1: that process is gone. */
+	/* admin only: a page of counters to read; the callee owns fd.  fd == -1: that process is
+	 * gone. */
 	void (*on_counters)(enum ipc_process peer, unsigned index, int fd, void *arg);
-	/* SIGTERM reached the master, or this process: finish what is running, then event_base_loopexit. */
+	/* SIGTERM reached the master, or this process: finish what is running, then
+	 * event_base_loopexit. */
 	void (*on_drain)(void *arg);
 	/* Every second; may be NULL. */
 	void (*on_tick)(uint64_t now_ms, void *arg);
@@ -92,7 +95,7 @@ const char *child_name(enum ipc_process process, unsigned index, char text[32]);
 bool control_send(int socket, enum ipc_type type, const struct ipc_control *payload, int fd)
 	__attribute__((warn_unused_result));
 /* 1: a frame, 0: nothing now, -1: closed or broken.  *fd_out is -1 without a descriptor. */
-int control_receive(int socket, enum ipc_type *type_out, struct ipc_control *payload_out, int *fd_out)
-	__attribute__((warn_unused_result));
+int control_receive(int socket, enum ipc_type *type_out, struct ipc_control *payload_out,
+	int *fd_out) __attribute__((warn_unused_result));
 
 #endif

@@ -47,7 +47,7 @@ struct config_listen {
 	enum tls_mode tls;
 	enum line_endings line_endings;
 	size_t certificate; /* index into config.certificates */
-	unsigned line;	    /* where the section stands, for messages */
+	unsigned line;      /* where the section stands, for messages */
 };
 
 struct config_certificate {
@@ -70,31 +70,32 @@ struct config_backend {
 struct config_timeouts { /* of a client, in milliseconds */
 	unsigned handshake_ms;
 	unsigned unauthenticated_ms; /* a command of a session that has not logged in */
-	unsigned command_ms;	     /* a command of one that has (RFC 5321 4.5.3.2.7: >= 5 min) */
-	unsigned data_ms;	     /* between two reads of a body */
+	unsigned command_ms;         /* a command of one that has (RFC 5321 4.5.3.2.7: >= 5 min) */
+	unsigned data_ms;            /* between two reads of a body */
 	unsigned transaction_ms;     /* from the take to the end of data */
-	unsigned login_ms;	     /* from connect to AUTH's success, whatever the client does */
-	unsigned drain_ms;	     /* SIGTERM: running transactions get this long */
+	unsigned login_ms;           /* from connect to AUTH's success, whatever the client does */
+	unsigned drain_ms;           /* SIGTERM: running transactions get this long */
 };
 
 struct config_limits_set {
-	unsigned recipients;	    /* in one message, >= 100 (RFC 5321 4.5.3.1.8) */
-	uint64_t message_bytes;	    /* SIZE of our own; the smaller of it and the backend's is offered */
-	unsigned connections;	    /* of one worker; 0: from the descriptor limit */
+	unsigned recipients; /* in one message, >= 100 (RFC 5321 4.5.3.1.8) */
+	uint64_t
+		message_bytes; /* SIZE of our own; the smaller of it and the backend's is offered */
+	unsigned connections;  /* of one worker; 0: from the descriptor limit */
 	unsigned connections_per_ip; /* of one worker; IPv6 counted by /64 */
-	unsigned errors;	    /* bad commands before 421 */
-	unsigned login_failures;    /* refused AUTHs before 421, >= 3 (RFC 4954 9) */
-	uint64_t memory_bytes;	    /* of all queued bytes of one worker; 0: none */
+	unsigned errors;             /* bad commands before 421 */
+	unsigned login_failures;     /* refused AUTHs before 421, >= 3 (RFC 4954 9) */
+	uint64_t memory_bytes;       /* of all queued bytes of one worker; 0: none */
 };
 
 struct config_password {
 	uint64_t memory_bytes; /* of one Argon2id hash: also the dummy's and new passwords' */
 	unsigned passes;
-	unsigned processes;	      /* 0: auto, one a CPU */
+	unsigned processes;           /* 0: auto, one a CPU */
 	uint64_t memory_budget_bytes; /* processes * memory must fit */
-	unsigned queue;		      /* log-ins waiting for a hash process before 454 */
-	unsigned cache_entries;	      /* verified log-ins remembered; 0 switches the cache off */
-	unsigned cache_ms;	      /* ... and for how long */
+	unsigned queue;               /* log-ins waiting for a hash process before 454 */
+	unsigned cache_entries;       /* verified log-ins remembered; 0 switches the cache off */
+	unsigned cache_ms;            /* ... and for how long */
 };
 
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_FILE };
@@ -106,8 +107,8 @@ struct config_log {
 	int level; /* enum log_level */
 };
 
-struct config_trace { /* the Received: line */
-	bool received;	  /* add one at all */
+struct config_trace {     /* the Received: line */
+	bool received;    /* add one at all */
 	bool show_login;  /* default false */
 	bool show_client; /* default false */
 };
@@ -118,7 +119,7 @@ struct config {
 	unsigned workers; /* 0: auto */
 	char *runtime_directory;
 	char *users[CONFIG_USER_COUNT]; /* a name, or a number with its own group */
-	char *database_dsn;		/* secret; config_forget_secrets() wipes it */
+	char *database_dsn;             /* secret; config_forget_secrets() wipes it */
 	struct config_log log;
 	struct config_password password;
 	struct config_timeouts timeouts;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Counters: one page of shared memory a process (a sealed memfd), written by its owner alone and read
- * by the master and admin.  counters.def has the rows.  When a process ends, the master folds its
- * counters into its own page, so that none ever decreases; gauges end with their process.
+ * Counters: one page of shared memory a process (a sealed memfd), written by its owner alone and
+ * read by the master and admin.  counters.def has the rows.  When a process ends, the master folds
+ * its counters into its own page, so that none ever decreases; gauges end with their process.
  */
 #ifndef COMMON_COUNTERS_H
 #define COMMON_COUNTERS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A map from 64-bit id to pointer.  Asynchronous answers find their session through it; an id that is
- * gone means that the session is gone.  Owns its nodes, never the values.  One thread.
+ * A map from 64-bit id to pointer.  Asynchronous answers find their session through it; an id that
+ * is gone means that the session is gone.  Owns its nodes, never the values.  One thread.
  */
 #ifndef COMMON_IDMAP_H
 #define COMMON_IDMAP_H

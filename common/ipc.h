@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The messages between processes: one struct a type, of fixed size, in host order (both ends are the
- * same machine and the same binary).  Text fields are a length and bytes, never NUL-terminated; every
- * length is checked by ipc_valid() before a frame reaches its handler.
+ * The messages between processes: one struct a type, of fixed size, in host order (both ends are
+ * the same machine and the same binary).  Text fields are a length and bytes, never NUL-terminated;
+ * every length is checked by ipc_valid() before a frame reaches its handler.
  *
  * proxy <-> auth: requests carry an id that the answer repeats.  auth knows which account a session
  * belongs to from its own verdict; a proxy only names the session.
@@ -73,8 +73,9 @@ enum ipc_mechanism { IPC_MECHANISM_PLAIN = 1, IPC_MECHANISM_LOGIN };
 
 struct ipc_auth_request { /* id: the session's */
 	struct address_key client;
-	uint8_t mechanism; /* enum ipc_mechanism */
-	uint8_t authzid_differs; /* PLAIN with a foreign authorization identity: refused, equal work */
+	uint8_t mechanism;       /* enum ipc_mechanism */
+	uint8_t authzid_differs; /* PLAIN with a foreign authorization identity: refused, equal work
+				  */
 	uint16_t login_len, secret_len;
 	uint8_t login[IPC_LOGIN_MAX];
 	uint8_t secret[IPC_SECRET_MAX];
@@ -86,12 +87,12 @@ enum ipc_auth_result {
 	IPC_AUTH_UNAVAILABLE, /* 454: trouble of ours */
 };
 
-struct ipc_auth_verdict { /* id: the session's */
+struct ipc_auth_verdict {             /* id: the session's */
 	uint64_t account, credential; /* credential 0: the account's own password */
-	uint64_t version;	      /* of the row that decided */
-	uint64_t message_bytes;	      /* the account's own limit; 0: none */
-	uint32_t recipients;	      /* in one message, likewise */
-	uint8_t result;		      /* enum ipc_auth_result */
+	uint64_t version;             /* of the row that decided */
+	uint64_t message_bytes;       /* the account's own limit; 0: none */
+	uint32_t recipients;          /* in one message, likewise */
+	uint8_t result;               /* enum ipc_auth_result */
 	uint8_t reserved;
 	uint16_t login_len;
 	uint8_t login[IPC_LOGIN_MAX]; /* prepared */
@@ -112,23 +113,24 @@ struct ipc_take_request { /* id: the transaction's */
 
 enum ipc_policy {
 	IPC_POLICY_OK = 1,
-	IPC_POLICY_SENDER,	/* 550: the account does not own it */
-	IPC_POLICY_LIMIT,	/* 450: see the meter */
+	IPC_POLICY_SENDER,      /* 550: the account does not own it */
+	IPC_POLICY_LIMIT,       /* 450: see the meter */
 	IPC_POLICY_LIMIT_NEVER, /* 550: more than the limit itself */
-	IPC_POLICY_REVOKED,	/* 421: disabled, deleted or changed meanwhile */
+	IPC_POLICY_REVOKED,     /* 421: disabled, deleted or changed meanwhile */
 	IPC_POLICY_UNAVAILABLE, /* 451: trouble of ours */
 };
 
 struct ipc_policy_verdict { /* MAIL_VERDICT and TAKE_VERDICT; id: the transaction's */
-	uint64_t limit;	  /* of the meter that refused */
-	uint64_t reset_s; /* when the request would fit, seconds since 1970 */
-	uint8_t policy;	  /* enum ipc_policy */
+	uint64_t limit;     /* of the meter that refused */
+	uint64_t reset_s;   /* when the request would fit, seconds since 1970 */
+	uint8_t policy;     /* enum ipc_policy */
 	uint8_t meter_len;
 	uint8_t meter[IPC_METER_NAME_MAX]; /* "messages per hour" */
 };
 
 /* ------------------------------------------------------- intent and outcome */
-struct ipc_intent { /* id: the transaction's.  Answered by INTENT_DONE before the end of data leaves */
+struct ipc_intent { /* id: the transaction's.  Answered by INTENT_DONE before the end of data leaves
+		     */
 	uint64_t session;
 	uint64_t bytes;
 	uint32_t recipients;
@@ -136,9 +138,9 @@ struct ipc_intent { /* id: the transaction's.  Answered by INTENT_DONE before th
 
 enum ipc_outcome_kind {
 	IPC_OUTCOME_ACCEPTED = 1, /* the backend said 250 */
-	IPC_OUTCOME_REFUSED,	  /* ... something else */
-	IPC_OUTCOME_ABORTED,	  /* the end of data was never sent */
-	IPC_OUTCOME_UNKNOWN,	  /* lost after the end of data: stays charged */
+	IPC_OUTCOME_REFUSED,      /* ... something else */
+	IPC_OUTCOME_ABORTED,      /* the end of data was never sent */
+	IPC_OUTCOME_UNKNOWN,      /* lost after the end of data: stays charged */
 };
 
 struct ipc_outcome { /* id: the transaction's.  Repeated until OUTCOME_DONE; taken idempotently */
@@ -151,8 +153,9 @@ struct ipc_outcome { /* id: the transaction's.  Repeated until OUTCOME_DONE; tak
 	uint8_t queue_id[IPC_QUEUE_ID_MAX];
 };
 
-struct ipc_done { /* INTENT_DONE, OUTCOME_DONE */
-	uint8_t ok; /* 0: could not be recorded: 451 before the end of data; repeat an outcome later */
+struct ipc_done {   /* INTENT_DONE, OUTCOME_DONE */
+	uint8_t ok; /* 0: could not be recorded: 451 before the end of data; repeat an outcome later
+		     */
 };
 
 /* ------------------------------------------------------ sessions, re-attach */
@@ -177,7 +180,8 @@ struct ipc_session_revoked { /* id: the session's; 421 4.7.0 */
 /* --------------------------------------------------------------------- hash */
 struct ipc_hash_request {
 	uint16_t phc_len, secret_len;
-	uint8_t phc[IPC_PHC_MAX]; /* parsed and capped by auth before, and again by the hash process */
+	uint8_t phc[IPC_PHC_MAX]; /* parsed and capped by auth before, and again by the hash process
+				   */
 	uint8_t secret[IPC_SECRET_MAX];
 };
 
@@ -202,8 +206,8 @@ enum ipc_capability {
 
 struct ipc_server_state {
 	uint16_t backend, server; /* indices into the configuration */
-	uint32_t capabilities;	  /* enum ipc_capability */
-	uint64_t size;		  /* SIZE's value; 0: no limit told */
+	uint32_t capabilities;    /* enum ipc_capability */
+	uint64_t size;            /* SIZE's value; 0: no limit told */
 	uint8_t up;
 };
 
@@ -217,7 +221,7 @@ enum ipc_process { /* who is at the other end of a channel, or owns a page of co
 	IPC_PROCESS_ADMIN,
 };
 
-struct ipc_control { /* CONTROL_CHANNEL and CONTROL_COUNTERS carry one descriptor */
+struct ipc_control {     /* CONTROL_CHANNEL and CONTROL_COUNTERS carry one descriptor */
 	uint8_t process; /* enum ipc_process */
 	uint8_t reserved[3];
 	uint32_t index; /* proxy0, proxy1, ... */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * One line an event: time, process, level, a fixed verb, then key=value (logfmt) or the same as JSON.
+ * One line an event: time, process, level, a fixed verb, then key=value (logfmt) or the same as
+ *JSON.
  *
  * Peer text is escaped (all but printable ASCII as \xNN) and capped; a secret never comes here.
  * Writing never blocks: a line that the descriptor does not take now waits in a bounded ring, and
@@ -46,7 +47,8 @@ void log_int(struct log_line *line, const char *key, int64_t value);
 void log_id(struct log_line *line, const char *key, uint64_t id); /* as id_format() */
 void log_end(struct log_line *line);
 
-/* verb msg="..."; for events that have no keys of their own.  Peer text only through %s is escaped. */
+/* verb msg="..."; for events that have no keys of their own.  Peer text only through %s is escaped.
+ */
 void log_message(enum log_level level, const char *verb, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -59,10 +61,10 @@ uint64_t log_dropped(void);
 /* A programmer's error: logs file, line and text, then aborts; in release builds too. */
 _Noreturn void log_panic_at(const char *file, int line, const char *text);
 #define panic(text) log_panic_at(__FILE__, __LINE__, (text))
-#define require(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			panic("broken: " #condition);                                              \
+#define require(condition)                            \
+	do {                                          \
+		if (!(condition))                     \
+			panic("broken: " #condition); \
 	} while (0)
 
 #endif

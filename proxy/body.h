@@ -2,15 +2,15 @@
 /*
  * The body of DATA: where it ends, and what of it reaches the backend.
  *
- * Only the octets CR LF . CR LF end it (RFC 5321 4.1.1.4), decided before anything else; the CRLF of
- * the DATA command counts as the first CR LF.  Line ends are normalised: a bare LF, or a run of CRs
- * before an LF, becomes one CRLF; any other CR a space.  A dot at the start of a line that the client
- * began with a true CRLF is the client's own stuffing and passes; a dot that starts a line only
- * because we made a line end there is stuffed.  So the output holds no bare CR or LF, and no
+ * Only the octets CR LF . CR LF end it (RFC 5321 4.1.1.4), decided before anything else; the CRLF
+ * of the DATA command counts as the first CR LF.  Line ends are normalised: a bare LF, or a run of
+ * CRs before an LF, becomes one CRLF; any other CR a space.  A dot at the start of a line that the
+ * client began with a true CRLF is the client's own stuffing and passes; a dot that starts a line
+ * only because we made a line end there is stuffed.  So the output holds no bare CR or LF, and no
  * CRLF.CRLF before its end.  NUL never passes: from the first on nothing is written any more.
  *
- * Pure but for the evbuffer it writes to; no socket; bounded state.  Feeding whole, split anywhere or
- * octet by octet gives the same output.
+ * Pure but for the evbuffer it writes to; no socket; bounded state.  Feeding whole, split anywhere
+ * or octet by octet gives the same output.
  */
 #ifndef PROXY_BODY_H
 #define PROXY_BODY_H
@@ -23,10 +23,11 @@
 struct body {
 	uint8_t state; /* private: where in a line end we are */
 	bool saw_nul;
-	bool saw_bare;	   /* a bare CR or LF was there (normalised, or refused by the caller) */
-	bool started;	   /* a line's first octet is next, or not */
-	bool failed;	   /* the evbuffer ran out of memory */
-	uint64_t bytes_in; /* of the message as the client sent it, stuffing included, end excluded */
+	bool saw_bare;     /* a bare CR or LF was there (normalised, or refused by the caller) */
+	bool started;      /* a line's first octet is next, or not */
+	bool failed;       /* the evbuffer ran out of memory */
+	uint64_t bytes_in; /* of the message as the client sent it, stuffing included, end excluded
+			    */
 };
 
 enum body_status { BODY_MORE, BODY_END };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The client's command lines as structs, and the backend's commands built from those structs: a
- * client's bytes are never relayed as a command.  Pure; arguments point into nothing of the caller's
- * (text is copied into the structs).  RFC 5321 4.1, 1870, 6152, 6531, 3461, 4954 5.
+ * client's bytes are never relayed as a command.  Pure; arguments point into nothing of the
+ * caller's (text is copied into the structs).  RFC 5321 4.1, 1870, 6152, 6531, 3461, 4954 5.
  */
 #ifndef PROXY_COMMAND_H
 #define PROXY_COMMAND_H
@@ -26,19 +26,20 @@ enum verb {
 	VERB_VRFY,
 	VERB_HELP,
 	VERB_QUIT,
-	VERB_UNIMPLEMENTED, /* known to SMTP, not to us: EXPN TURN ETRN BDAT SEND SOML SAML XCLIENT ...: 502 */
-	VERB_FOREIGN,	    /* another protocol talks: GET POST PUT HEAD CONNECT OPTIONS ...: close */
-	VERB_UNKNOWN,	    /* 500 */
+	VERB_UNIMPLEMENTED, /* known to SMTP, not to us: EXPN TURN ETRN BDAT SEND SOML SAML XCLIENT
+			       ...: 502 */
+	VERB_FOREIGN, /* another protocol talks: GET POST PUT HEAD CONNECT OPTIONS ...: close */
+	VERB_UNKNOWN, /* 500 */
 	VERB_COUNT,
 };
 
 /* What a parser of arguments found; the verb's file maps it to a reply in one switch. */
 enum command_status {
 	COMMAND_OK,
-	COMMAND_SYNTAX,		/* 501 5.5.4: arguments */
-	COMMAND_ADDRESS,	/* 501 5.1.7 (MAIL) or 5.1.3 (RCPT) */
-	COMMAND_UTF8,		/* 553 5.6.7: a non-ASCII address without SMTPUTF8 */
-	COMMAND_PARAMETER,	/* 555 5.5.4: unknown or repeated parameter */
+	COMMAND_SYNTAX,          /* 501 5.5.4: arguments */
+	COMMAND_ADDRESS,         /* 501 5.1.7 (MAIL) or 5.1.3 (RCPT) */
+	COMMAND_UTF8,            /* 553 5.6.7: a non-ASCII address without SMTPUTF8 */
+	COMMAND_PARAMETER,       /* 555 5.5.4: unknown or repeated parameter */
 	COMMAND_PARAMETER_VALUE, /* 501 5.5.4: known, its value is bad */
 };
 
@@ -56,15 +57,16 @@ bool command_name_valid(const char *name, size_t len);
 
 struct path { /* an address without its brackets; len 0: the null reverse-path */
 	uint16_t len;
-	bool utf8; /* holds an octet above 127 (valid UTF-8, no control, format or bidi characters) */
+	bool utf8; /* holds an octet above 127 (valid UTF-8, no control, format or bidi characters)
+		    */
 	char text[IPC_PATH_MAX + 1];
 };
 
 /*
- * Parses "<...>" at the start of bytes (RFC 5321 4.1.2 Path; a source route is dropped).  *consumed_out
- * counts the brackets in.  Strict grammar: local part <= 64, domain <= 255, fully qualified or an
- * address literal; quoted strings may hold '>' and spaces.  A bare "Postmaster" is allowed for RCPT
- * only (postmaster_ok); "<>" for MAIL only (null_ok).
+ * Parses "<...>" at the start of bytes (RFC 5321 4.1.2 Path; a source route is dropped).
+ * *consumed_out counts the brackets in.  Strict grammar: local part <= 64, domain <= 255, fully
+ * qualified or an address literal; quoted strings may hold '>' and spaces.  A bare "Postmaster" is
+ * allowed for RCPT only (postmaster_ok); "<>" for MAIL only (null_ok).
  */
 bool command_parse_path(const char *bytes, size_t len, bool null_ok, bool postmaster_ok,
 	struct path *out, size_t *consumed_out) __attribute__((warn_unused_result));
@@ -81,9 +83,9 @@ struct mail_arguments {
 	enum body_kind body;
 	bool smtputf8;
 	enum dsn_ret ret;
-	uint16_t envid_len;	 /* of the xtext as it stands, 0: none */
+	uint16_t envid_len;        /* of the xtext as it stands, 0: none */
 	char envid[ENVID_MAX + 1]; /* valid xtext that decodes to printable ASCII */
-	bool has_auth; /* AUTH= was there and well formed; it is dropped (RFC 4954 5) */
+	bool has_auth;             /* AUTH= was there and well formed; it is dropped (RFC 4954 5) */
 };
 
 enum dsn_notify {
@@ -114,9 +116,10 @@ enum command_status command_parse_rcpt(const char *args, size_t len, unsigned al
 enum { COMMAND_FORMAT_MAX = 1100 };
 
 /*
- * Builds "MAIL FROM:<...> ...\r\n" / "RCPT TO:<...> ...\r\n" for a backend that offers capabilities:
- * a parameter that it lacks is left out when that loses nothing (SIZE, BODY=7BIT), and must have been
- * refused before by command_mail_fits() otherwise.  Returns the length; out holds COMMAND_FORMAT_MAX.
+ * Builds "MAIL FROM:<...> ...\r\n" / "RCPT TO:<...> ...\r\n" for a backend that offers
+ * capabilities: a parameter that it lacks is left out when that loses nothing (SIZE, BODY=7BIT),
+ * and must have been refused before by command_mail_fits() otherwise.  Returns the length; out
+ * holds COMMAND_FORMAT_MAX.
  */
 size_t command_format_mail(const struct mail_arguments *mail, unsigned capabilities, char *out);
 size_t command_format_rcpt(const struct rcpt_arguments *rcpt, unsigned capabilities, char *out);

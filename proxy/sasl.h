@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * SASL as SMTP carries it (RFC 4954, 4648, 4616; LOGIN by its draft).  Pure; the caller owns and
- * wipes every buffer.  No lenience in base64: alphabet, padding and trailing bits must be canonical.
+ * wipes every buffer.  No lenience in base64: alphabet, padding and trailing bits must be
+ * canonical.
  */
 #ifndef PROXY_SASL_H
 #define PROXY_SASL_H
@@ -10,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Decodes len characters in place-safe fashion (out may not overlap).  False: not canonical, or more
- * than room octets.  Zero characters give zero octets. */
+/* Decodes len characters in place-safe fashion (out may not overlap).  False: not canonical, or
+ * more than room octets.  Zero characters give zero octets. */
 bool sasl_base64_decode(const char *text, size_t len, uint8_t *out, size_t room, size_t *len_out)
 	__attribute__((warn_unused_result));
 

@@ -14,9 +14,9 @@
 enum { TRACE_MAX = 2048 };
 
 struct trace_info {
-	const char *hostname; /* ours */
-	const char *helo;     /* the client's, already valid; NULL or hidden: left out */
-	const char *login;    /* NULL: hidden */
+	const char *hostname;         /* ours */
+	const char *helo;             /* the client's, already valid; NULL or hidden: left out */
+	const char *login;            /* NULL: hidden */
 	const struct address *client; /* NULL: hidden */
 	const char *tls_version, *tls_cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384"; NULL: none */
 	bool esmtp, smtputf8; /* with ESMTPSA, UTF8SMTPSA (RFC 6531), or SMTP after HELO */
@@ -25,8 +25,9 @@ struct trace_info {
 	uint64_t wall_ms;
 };
 
-/* Writes the folded header with its CRLF, every line <= 998 octets; returns its length.  Foreign text
- * (helo, login, recipient) is reduced to what RFC 5322 allows in its place; never CR, LF or NUL. */
+/* Writes the folded header with its CRLF, every line <= 998 octets; returns its length.  Foreign
+ * text (helo, login, recipient) is reduced to what RFC 5322 allows in its place; never CR, LF or
+ * NUL. */
 size_t trace_received(const struct trace_info *info, char out[TRACE_MAX]);
 
 #endif
