@@ -37,6 +37,8 @@ struct child_start {
 	const struct child_listener *listeners; /* proxy only */
 	size_t listener_count;
 	const struct child_confinement *confinement;
+	uint8_t ticket_seed[32]; /* random, the same for all proxies of one master; zero elsewhere
+				  */
 };
 
 /* Resolved by the master before it forks. */
