@@ -20,14 +20,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A run of CRs that is longer gives up its oldest as spaces: what is held back is bounded. */
+enum { BODY_HELD_MAX = 255 };
+
 struct body {
 	uint8_t state; /* private: where in a line end we are */
 	bool saw_nul;
-	bool saw_bare;     /* a bare CR or LF was there (normalised, or refused by the caller) */
-	bool started;      /* a line's first octet is next, or not */
-	bool failed;       /* the evbuffer ran out of memory */
-	uint64_t bytes_in; /* of the message as the client sent it, stuffing included, end excluded
-			    */
+	bool saw_bare; /* a bare CR or LF was there (normalised, or refused by the caller) */
+	uint8_t held;  /* private: CRs that wait for what follows them */
+	bool failed;   /* the evbuffer ran out of memory */
+	/* Of the message as the client sent it, stuffing included, end excluded; exact after every
+	 * call: what may yet be the end is not counted before. */
+	uint64_t bytes_in;
 };
 
 enum body_status { BODY_MORE, BODY_END };

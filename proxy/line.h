@@ -9,9 +9,9 @@
 #include <stddef.h>
 
 enum {
-	LINE_COMMAND_MAX =
-		4096, /* octets without CRLF; RFC 5321 4.5.3.1.4 and the extensions' shares */
-	LINE_AUTH_MAX = 12288, /* RFC 4954 4 */
+	/* Octets without CRLF: RFC 5321 4.5.3.1.4 and the extensions' shares; RFC 4954 4. */
+	LINE_COMMAND_MAX = 4096,
+	LINE_AUTH_MAX = 12288,
 };
 
 enum line_status {
@@ -19,8 +19,7 @@ enum line_status {
 	LINE_MORE,     /* no CRLF yet; the limit is not passed */
 	LINE_TOO_LONG, /* more than limit octets and no CRLF within them: *consumed_out of them are
 			* to go, then line_skip() until the CRLF */
-	LINE_BAD, /* as DONE, but it holds a bare CR, a bare LF or NUL: one 500, nothing of it runs
-		   */
+	LINE_BAD, /* as DONE, but it holds a bare CR, a bare LF or NUL: one 500, none of it runs */
 };
 
 enum line_status line_cut(
