@@ -26,8 +26,8 @@ enum verb {
 	VERB_VRFY,
 	VERB_HELP,
 	VERB_QUIT,
-	VERB_UNIMPLEMENTED, /* known to SMTP, not to us: EXPN TURN ETRN BDAT SEND SOML SAML XCLIENT
-			       ...: 502 */
+	VERB_UNIMPLEMENTED, /* known to SMTP, not to us: EXPN TURN ETRN BDAT SEND XCLIENT ...: 502
+			     */
 	VERB_FOREIGN, /* another protocol talks: GET POST PUT HEAD CONNECT OPTIONS ...: close */
 	VERB_UNKNOWN, /* 500 */
 	VERB_COUNT,
@@ -36,9 +36,9 @@ enum verb {
 /* What a parser of arguments found; the verb's file maps it to a reply in one switch. */
 enum command_status {
 	COMMAND_OK,
-	COMMAND_SYNTAX,          /* 501 5.5.4: arguments */
-	COMMAND_ADDRESS,         /* 501 5.1.7 (MAIL) or 5.1.3 (RCPT) */
-	COMMAND_UTF8,            /* 553 5.6.7: a non-ASCII address without SMTPUTF8 */
+	COMMAND_SYNTAX,  /* 501 5.5.4: arguments */
+	COMMAND_ADDRESS, /* 501 5.1.7 (MAIL) or 5.1.3 (RCPT) */
+	COMMAND_UTF8,    /* 553 5.6.7: a non-ASCII address without SMTPUTF8, or of invalid UTF-8 */
 	COMMAND_PARAMETER,       /* 555 5.5.4: unknown or repeated parameter */
 	COMMAND_PARAMETER_VALUE, /* 501 5.5.4: known, its value is bad */
 };
@@ -49,16 +49,18 @@ struct command {
 	size_t args_len;
 };
 
-/* Splits a line (without CRLF).  Verbs are case-insensitive.  Never fails: VERB_UNKNOWN. */
+/* Splits a line (without CRLF).  Verbs are case-insensitive; white space at the end is dropped
+ * (RFC 5321 4.1.1).  Never fails: VERB_UNKNOWN. */
 struct command command_split(const char *line, size_t len);
+
+enum { COMMAND_NAME_MAX = 255 };
 
 /* EHLO's and HELO's name: 1..255 printable ASCII octets (any more is policy nobody should have). */
 bool command_name_valid(const char *name, size_t len);
 
 struct path { /* an address without its brackets; len 0: the null reverse-path */
 	uint16_t len;
-	bool utf8; /* holds an octet above 127 (valid UTF-8, no control, format or bidi characters)
-		    */
+	bool utf8; /* not all ASCII; valid UTF-8 without control, format or bidi characters */
 	char text[IPC_PATH_MAX + 1];
 };
 
@@ -118,8 +120,9 @@ enum { COMMAND_FORMAT_MAX = 1100 };
 /*
  * Builds "MAIL FROM:<...> ...\r\n" / "RCPT TO:<...> ...\r\n" for a backend that offers
  * capabilities: a parameter that it lacks is left out when that loses nothing (SIZE, BODY=7BIT),
- * and must have been refused before by command_mail_fits() otherwise.  Returns the length; out
- * holds COMMAND_FORMAT_MAX.
+ * and must have been refused before otherwise, where command_mail_needs() and command_rcpt_needs()
+ * tell what is missing (a lack that is found here aborts).  Returns the length; out holds
+ * COMMAND_FORMAT_MAX.
  */
 size_t command_format_mail(const struct mail_arguments *mail, unsigned capabilities, char *out);
 size_t command_format_rcpt(const struct rcpt_arguments *rcpt, unsigned capabilities, char *out);
