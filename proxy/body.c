@@ -10,6 +10,8 @@
  */
 #include "proxy/body.h"
 
+#include "common/log.h"
+
 #include <string.h>
 
 enum body_state {
@@ -100,7 +102,7 @@ static const uint8_t *run_end(struct scan *scan, const uint8_t *limit, enum body
 		if (scan->cr < line)
 			scan->cr = find(scan, line, '\r');
 		stop = scan->cr < scan->lf ? scan->cr : scan->lf;
-		if (limit <= stop || scan->cr >= scan->lf || scan->lf - scan->cr != 1) {
+		if (limit <= stop || scan->lf == scan->end || scan->lf - scan->cr != 1) {
 			if (limit < stop)
 				stop = limit;
 			if (stop > line)
@@ -144,7 +146,8 @@ static void step_text(struct body *body, uint8_t octet, struct writer *writer)
 	} else {
 		if (octet == '.' && body->state == STATE_MADE)
 			emit(writer, ".", 1);
-		emit(writer, &octet, 1);
+		if (octet != '\0')
+			emit(writer, &octet, 1);
 		body->state = STATE_TEXT;
 	}
 }
@@ -203,13 +206,8 @@ static bool step_dot_crs(struct body *body, uint8_t octet, struct writer *writer
 	return false;
 }
 
-static bool step(struct body *body, uint8_t octet, struct writer *writer)
+static bool step_any(struct body *body, uint8_t octet, struct writer *writer)
 {
-	if (octet == '\0' && !body->saw_nul) {
-		body->saw_nul = true;
-		writer_flush(writer);
-		writer->out = NULL;
-	}
 	switch ((enum body_state)body->state) {
 	case STATE_LINE:
 	case STATE_MADE:
@@ -225,7 +223,20 @@ static bool step(struct body *body, uint8_t octet, struct writer *writer)
 	case STATE_DOT_CRS:
 		return step_dot_crs(body, octet, writer);
 	}
-	return false;
+	panic("no such state");
+}
+
+static bool step(struct body *body, uint8_t octet, struct writer *writer)
+{
+	bool ended = step_any(body, octet, writer);
+
+	/* What was held before the first NUL has been written; nothing more is. */
+	if (octet == '\0' && !body->saw_nul) {
+		body->saw_nul = true;
+		writer_flush(writer);
+		writer->out = NULL;
+	}
+	return ended;
 }
 
 static bool run_may_begin(const struct body *body, uint8_t octet)
