@@ -68,7 +68,7 @@ static const struct verb_name names[] = {
 static enum verb verb_of(const char *name, size_t len)
 {
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strncasecmp(names[i].name, name, len) == 0 && names[i].name[len] == '\0')
+		if (strlen(names[i].name) == len && strncasecmp(names[i].name, name, len) == 0)
 			return names[i].verb;
 	}
 	return VERB_UNKNOWN;

@@ -6,22 +6,60 @@
  */
 #include "proxy/sasl.h"
 
-#include <sodium.h>
 #include <string.h>
 #include <strings.h>
 
 enum { MECHANISM_MAX = 20 }; /* RFC 4422 3.1 */
 
+/* All ones where low <= octet <= high, else 0; without a branch, for the octet is part of a secret.
+ */
+static unsigned within(unsigned octet, unsigned low, unsigned high)
+{
+	return 0u - (((low - 1 - octet) & (octet - high - 1)) >> 31);
+}
+
+/* 0..63; *bad_out is set to all ones for what is no digit. */
+static unsigned digit_of(uint8_t octet, unsigned *bad_out)
+{
+	unsigned upper = within(octet, 'A', 'Z'), lower = within(octet, 'a', 'z');
+	unsigned number = within(octet, '0', '9');
+	unsigned plus = within(octet, '+', '+'), slash = within(octet, '/', '/');
+
+	*bad_out |= ~(upper | lower | number | plus | slash);
+	return (upper & (octet - 'A')) | (lower & (octet - 'a' + 26u)) |
+	       (number & (octet - '0' + 52u)) | (plus & 62u) | (slash & 63u);
+}
+
 /*
- * libsodium's decoder looks characters up in constant time, and with no characters to ignore it
- * takes the one canonical form only: padding must be there, and the bits that it leaves over be
- * zero.
+ * Ours and not libsodium's, whose sodium_base642bin() takes octets above 127 for digits (1.0.18
+ * reads
+ * "\x80AAA" as "AAAA"): two texts would then be one secret.
  */
 bool sasl_base64_decode(const char *text, size_t len, uint8_t *out, size_t room, size_t *len_out)
 {
+	size_t padding = 0, at = 0;
+	unsigned bits = 0, held = 0, bad = 0;
+
 	*len_out = 0;
-	return sodium_base642bin(out, room, text, len, NULL, len_out, NULL,
-		       sodium_base64_VARIANT_ORIGINAL) == 0;
+	if (len % 4 != 0)
+		return false;
+	while (padding < 2 && padding < len && text[len - 1 - padding] == '=')
+		padding++;
+	if (len / 4 * 3 - padding > room)
+		return false;
+	for (size_t i = 0; i < len - padding; i++) {
+		bits = (bits << 6 | digit_of((uint8_t)text[i], &bad)) & 0xFFFF;
+		held += 6;
+		if (held >= 8) {
+			held -= 8;
+			out[at++] = (uint8_t)(bits >> held);
+		}
+	}
+	/* RFC 4648 3.5: what the padding leaves over is zero. */
+	if (bad != 0 || (bits & ((1u << held) - 1)) != 0)
+		return false;
+	*len_out = at;
+	return true;
 }
 
 bool sasl_plain_parse(const uint8_t *message, size_t len, struct sasl_plain *out)
