@@ -31,9 +31,7 @@ static unsigned digit_of(uint8_t octet, unsigned *bad_out)
 }
 
 /*
- * Ours and not libsodium's, whose sodium_base642bin() takes octets above 127 for digits (1.0.18
- * reads
- * "\x80AAA" as "AAAA"): two texts would then be one secret.
+ * Ours and not libsodium's: sodium_base642bin() of 1.0.18 reads every octet above 127 as '/'.
  */
 bool sasl_base64_decode(const char *text, size_t len, uint8_t *out, size_t room, size_t *len_out)
 {
