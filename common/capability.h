@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What a backend server offers: EHLO's reply as enum ipc_capability bits and SIZE's value, and what
+ * several servers have in common.  Pure; any process.  A keyword that is not in the list is never
+ * kept, so it can never be repeated to a client.
+ */
+#ifndef COMMON_CAPABILITY_H
+#define COMMON_CAPABILITY_H
+
+#include "common/ipc.h"
+#include "common/smtp_reply.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct capability_set {
+	uint32_t bits; /* enum ipc_capability */
+	uint64_t size; /* SIZE's value in octets; 0: no limit told */
+};
+
+/*
+ * Reads a whole reply to EHLO.  The first line is the server's name (RFC 5321 4.1.1.1), each other
+ * one a keyword in any case, and parameters.  Any code but 250 gives the empty set: the server took
+ * no EHLO.  A SIZE whose value is no number up to 2^64-1 is a SIZE without a value (RFC 1870 4);
+ * of several the smallest counts.
+ */
+void capability_parse(const struct smtp_reply *ehlo, struct capability_set *set_out);
+
+/* Adds one keyword line, without its code. */
+void capability_add(struct capability_set *set, const char *line, size_t len);
+
+/*
+ * Cuts set down to what both offer.  The smaller size counts, 0 being none; it counts even when the
+ * other server has no SIZE at all.
+ */
+void capability_intersect(struct capability_set *set, const struct capability_set *other);
+
+#endif
