@@ -25,6 +25,7 @@ enum config_limits {
 	CONFIG_BACKENDS_MAX = 32,
 	CONFIG_SERVERS_MAX = 16, /* in one backend section */
 	CONFIG_HASHERS_MAX = 64,
+	CONFIG_NAME_MAX = 64, /* octets of a section's title */
 };
 
 enum config_process {
@@ -57,11 +58,15 @@ struct config_certificate {
 	unsigned line;
 };
 
+/* What a backend is told of the client behind the connection. */
+enum backend_identity { BACKEND_IDENTITY_NONE };
+
 struct config_backend {
 	char *name;
 	struct address servers[CONFIG_SERVERS_MAX]; /* tried in this order */
 	size_t server_count;
 	struct address source4, source6; /* len == 0: the kernel chooses */
+	enum backend_identity identity;
 	/* RFC 5321 4.5.3.2 */
 	unsigned connect_ms, greeting_ms, command_ms, data_ms, block_ms, end_of_data_ms;
 	unsigned line;
@@ -120,6 +125,7 @@ struct config {
 	char *runtime_directory;
 	char *users[CONFIG_USER_COUNT]; /* a name, or a number with its own group */
 	char *database_dsn;             /* secret; config_forget_secrets() wipes it */
+	char *database_dsn_file;        /* where it was read from; NULL: it stood in the file */
 	struct config_log log;
 	struct config_password password;
 	struct config_timeouts timeouts;
