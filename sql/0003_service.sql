@@ -1,0 +1,64 @@
+-- SPDX-License-Identifier: ISC
+-- The functions of the service: look-up and sender ownership.
+--
+-- Never LANGUAGE sql: PostgreSQL plans such a function anew at each call.
+
+SET LOCAL ROLE postern_owner;
+SET LOCAL search_path = postern, pg_catalog, pg_temp;
+
+-- The version of this contract: a release works with its own and the one before.
+CREATE FUNCTION contract() RETURNS int
+	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN 1;
+END
+$$;
+
+-- No row: unknown.  recipients and message_bytes limit one message, 0: no limit of its own.  senders:
+-- the first 32, 'a:' and an address, 'd:' and a domain, or '*'; sender_count goes up to 33, which says
+-- that there are more: ask sender_owned().
+CREATE FUNCTION account_lookup(wanted text)
+	RETURNS TABLE (account_id bigint, version bigint, login text, password_hash text, enabled boolean,
+		recipients int, message_bytes bigint, senders text[], sender_count int)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT a.account_id, greatest(a.version, p.version), a.login, a.password_hash,
+		a.status = 'enabled',
+		greatest(coalesce(a.recipients_message, p.recipients_message), 0)::int,
+		greatest(coalesce(a.message_bytes, p.message_bytes), 0),
+		coalesce(s.list[1:32], '{}'), coalesce(cardinality(s.list), 0)
+	FROM account a
+	JOIN plan p ON p.plan_id = a.plan_id
+	CROSS JOIN LATERAL (
+		SELECT array_agg(CASE kind WHEN 'any' THEN '*' ELSE left(kind, 1) || ':' || value END) AS list
+		FROM (
+			SELECT kind, value FROM sender
+			WHERE sender.account_id = a.account_id
+			ORDER BY kind, value LIMIT 33
+		) first
+	) s
+	WHERE a.login = lower(account_lookup.wanted COLLATE "C");
+END
+$$;
+
+-- Whether the account may send as this address.  Compared without regard to ASCII case; a domain
+-- matches itself, not its sub-domains.
+CREATE FUNCTION sender_owned(account_id bigint, address text) RETURNS boolean
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	folded text := lower(sender_owned.address COLLATE "C");
+BEGIN
+	RETURN EXISTS (
+		SELECT FROM sender s
+		WHERE s.account_id = sender_owned.account_id
+		AND (s.kind, s.value) IN (('any', '*'), ('address', folded),
+			('domain', CASE WHEN strpos(folded, '@') > 0 THEN substring(folded FROM '[^@]*$') END)));
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION contract() TO postern_service, postern_admin;
+GRANT EXECUTE ON FUNCTION account_lookup(text) TO postern_service;
+GRANT EXECUTE ON FUNCTION sender_owned(bigint, text) TO postern_service;
