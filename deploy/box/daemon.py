@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: ISC
+"""Postern itself in a sandbox: its accounts, its start, and whether it is ready."""
+
+import http.client
+import os
+import secrets
+import time
+
+from . import Failure
+from .process import clean_environment, run
+
+DOMAIN = "example.test"
+ALICE = f"alice@{DOMAIN}"
+CAROL = f"carol@{DOMAIN}"
+START_SECONDS = 60  # of a daemon under sanitizers on a busy machine
+
+
+class Control:
+    """posternctl with the admin role."""
+
+    def __init__(self, program, dsn):
+        self.program = program
+        self.dsn = dsn
+
+    def __call__(self, *arguments, text=""):
+        return run([self.program, *arguments], text=text,
+                   environment={**clean_environment(), "POSTERN_DSN": self.dsn})
+
+
+def new_password():
+    return secrets.token_urlsafe(12)
+
+
+def add_account(control, login, password, **limits):
+    control("account", "add", login, text=password + "\n")
+    control("sender", "add", login, login)
+    if limits:
+        control("limits", "set", login, *[f"{meter.replace('_', '-')}={value}"
+                                          for meter, value in limits.items()])
+
+
+def add_many(database, control, count, password):
+    """user1 ... userN, all with the password and hash of the first: one Argon2id, not a million."""
+    first = f"user1@{DOMAIN}"
+    add_account(control, first, password)
+    database.query(f"""
+        SELECT postern.accounts_add_many(
+            (SELECT array_agg('user' || n || '@{DOMAIN}') FROM generate_series(2, {count}) AS n),
+            (SELECT password_hash FROM postern.account WHERE login = '{first}'), 'default');
+        ANALYZE postern.account""")
+
+
+def get(port, path):
+    """(status, body) of a GET from the admin process; (0, reason) when there is no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)
+    finally:
+        connection.close()
+
+
+def wait_until_ready(process, port, *, backend_expected):
+    """Returns "" when Postern is ready, or why it is not yet when only that may be: a backend that is
+    still to come."""
+    deadline = time.monotonic() + START_SECONDS
+    reason = "it has not answered yet"
+    while time.monotonic() < deadline:
+        if process.pid is None:
+            raise Failure("Postern ended during its start")
+        status, body = get(port, "/readyz")
+        if status == 200:
+            return ""
+        reason = body or reason
+        if status == 503 and not backend_expected and "backend" in body and get(port, "/healthz")[0] == 200:
+            return reason
+        time.sleep(0.02)
+    raise Failure(f"Postern is not ready after {START_SECONDS} s: {reason}")
+
+
+def start(layout, program):
+    conf = layout.path("postern.conf")
+    run([program, "-t", "-c", conf])
+    process = layout.process("postern")
+    process.start([program, "-c", conf], output=layout.path("log", "postern.err"), cwd=layout.top)
+    return process
+
+
+def programs(build):
+    found = {name: os.path.join(os.path.abspath(build), name) for name in ("postern", "posternctl")}
+    for path in found.values():
+        if not os.access(path, os.X_OK):
+            raise Failure(f"{path} is not there: run make")
+    return found
