@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: ISC
+"""Fixtures of the end-to-end tests.
+
+    sandbox             one for the whole run, capture backend; leave it as you found it
+    make_sandbox        a factory, Sandbox(...) options; they live as long as the module's tests
+    disposable_sandbox  the same for one test: kill and break what you like
+    scripted            a programmable backend (tests/tools/scripted.py) in this process
+
+POSTERN_BUILD names the build directory (build/release).  KEEP=1 leaves the directories.
+"""
+
+import os
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools"))
+
+import harness  # noqa: E402
+from scripted import Scripted  # noqa: E402
+
+
+def pytest_configure(config):
+    harness.adopt_orphans()
+
+
+def factory():
+    """Yields a function that makes sandboxes, and ends all of them."""
+    made = []
+
+    def make(**options):
+        box = harness.Sandbox(**options)
+        made.append(box)
+        return box.up()
+
+    yield make
+    wrong = []
+    for box in reversed(made):
+        try:
+            box.down()
+        except AssertionError as error:
+            wrong.append(str(error))
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    makers = factory()
+    box = next(makers)()
+    yield box
+    for _ in makers:
+        pass
+
+
+@pytest.fixture(scope="module")
+def make_sandbox():
+    yield from factory()
+
+
+@pytest.fixture
+def disposable_sandbox():
+    yield from factory()
+
+
+@pytest.fixture
+def scripted():
+    backend = Scripted()
+    yield backend
+    backend.close()
