@@ -23,7 +23,16 @@ from scripted import Scripted  # noqa: E402
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "long: minutes; only with POSTERN_LONG=1 (make check-long)")
     harness.adopt_orphans()
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("POSTERN_LONG"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 def factory():

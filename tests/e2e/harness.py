@@ -2,6 +2,7 @@
 """A sandbox as tests see it: brought up and down by deploy/sandbox, and looked over when it ends."""
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 import smtp
@@ -34,6 +36,11 @@ PR_SET_CHILD_SUBREAPER = 36
 def adopt_orphans():
     """Daemons that deploy/sandbox leaves become our children, so that we learn how they ended."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def take_terminal(descriptor):
+    """Makes a terminal the controlling one of a new session (in a child, before exec)."""
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 
 def wait_until(condition, what="", timeout=30.0):
@@ -259,8 +266,12 @@ class Sandbox:
                            and self.message_names() - before, f"{count} messages at the backend")
         return [Message(os.path.join(self.maildir, name)) for name in sorted(names)]
 
-    def log(self):
-        with open(self.path("log", "postern.log"), encoding="utf-8", errors="replace") as file:
+    @property
+    def log_path(self):
+        return self.env["POSTERN_LOG"]
+
+    def log_lines(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()
 
     def backend_log(self):
