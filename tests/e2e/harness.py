@@ -266,12 +266,8 @@ class Sandbox:
                            and self.message_names() - before, f"{count} messages at the backend")
         return [Message(os.path.join(self.maildir, name)) for name in sorted(names)]
 
-    @property
-    def log_path(self):
-        return self.env["POSTERN_LOG"]
-
     def log_lines(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+        with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()
 
     def backend_log(self):

@@ -36,7 +36,7 @@ def test_env_keeps_its_promise_when_sourced_by_a_shell(sandbox):
     assert sandbox.user == "alice@example.test"
     assert sandbox.limited_user == "carol@example.test"
     assert sandbox.pid == sandbox.master_pid
-    for path in (sandbox.ca, sandbox.conf, sandbox.log_path, sandbox.maildir):
+    for path in (sandbox.ca, sandbox.conf, sandbox.log, sandbox.maildir):
         assert path.startswith(sandbox.directory + "/") and os.path.exists(path)
     assert stat.S_IMODE(os.stat(sandbox.path("env")).st_mode) == 0o600
 
