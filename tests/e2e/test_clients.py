@@ -33,7 +33,7 @@ def big_content():
     lines = [b"." * source.randrange(3) + bytes([source.randrange(33, 127)]) * source.randrange(996)
              for _ in range(2000)]
     block = b"\r\n".join(lines) + b"\r\n"
-    return HEADERS + block * (BIG_OCTETS // len(block)) + b"." * 900 + b"\r\n"
+    return HEADERS + block * (BIG_OCTETS // len(block) + 1) + b"." * 900 + b"\r\n"
 
 
 BIG = big_content()
