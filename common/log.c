@@ -120,7 +120,7 @@ static void put_text(struct log_line *line, const char *text)
 static void put_escaped(struct log_line *line, const unsigned char *bytes, size_t len)
 {
 	/* JSON has no \x; a backslash itself is escaped in both, so the text can be told back. */
-	const char *format = state.format == LOG_FORMAT_JSON ? "\\u%04x" : "\\x%02x";
+	bool json = state.format == LOG_FORMAT_JSON;
 
 	for (size_t i = 0; i < len; i++) {
 		char escaped[8];
@@ -128,7 +128,8 @@ static void put_escaped(struct log_line *line, const unsigned char *bytes, size_
 			put(line, (const char *)&bytes[i], 1);
 			continue;
 		}
-		int n = snprintf(escaped, sizeof escaped, format, bytes[i]);
+		int n = json ? snprintf(escaped, sizeof escaped, "\\u%04x", bytes[i])
+			     : snprintf(escaped, sizeof escaped, "\\x%02x", bytes[i]);
 		if (line->len + (size_t)n > LOG_LINE_MAX - TAIL_RESERVE)
 			return; /* never half an escape */
 		put(line, escaped, (size_t)n);
@@ -168,11 +169,15 @@ void log_begin(struct log_line *line, enum log_level level, const char *verb)
 	if (!line->active)
 		return;
 	clock_format_rfc3339(clock_wall_ms(), text);
-	int n = snprintf(line->bytes, LOG_LINE_MAX,
-		state.format == LOG_FORMAT_JSON ? "{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%ld,"
-						  "\"level\":\"%s\",\"event\":\"%s\""
-						: "%s %s[%ld] %s %s",
-		text, state.process, (long)getpid(), level_names[level], verb);
+	int n;
+	if (state.format == LOG_FORMAT_JSON)
+		n = snprintf(line->bytes, LOG_LINE_MAX,
+			"{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%ld,\"level\":\"%s\","
+			"\"event\":\"%s\"",
+			text, state.process, (long)getpid(), level_names[level], verb);
+	else
+		n = snprintf(line->bytes, LOG_LINE_MAX, "%s %s[%ld] %s %s", text, state.process,
+			(long)getpid(), level_names[level], verb);
 	line->len = (size_t)n;
 }
 

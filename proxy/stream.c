@@ -604,11 +604,9 @@ size_t stream_pending(const struct stream *stream)
 	return evbuffer_get_length(stream->in);
 }
 
-void stream_deliver(struct stream *stream)
+void stream_deliver_later(struct stream *stream)
 {
-	if (evbuffer_get_length(stream->in) > 0)
-		go_on_soon(stream);
-	update_reading(stream);
+	go_on_soon(stream);
 }
 
 void stream_pause(struct stream *stream)

@@ -41,7 +41,7 @@ enum stream_end {
 struct stream_events {
 	/*
 	 * len octets that have not been consumed; returns how many are now.  The rest comes again
-	 * with what arrives later, or at stream_deliver().  The callback may close the stream (and
+	 * with what arrives later, or at stream_resume().  The callback may close the stream (and
 	 * then return anything).
 	 */
 	size_t (*on_bytes)(const uint8_t *bytes, size_t len, void *arg);
@@ -80,10 +80,10 @@ bool stream_full(const struct stream *stream);
 size_t stream_queued(const struct stream *stream);  /* output not yet given to the kernel */
 size_t stream_pending(const struct stream *stream); /* input not consumed */
 
-/* Offers the unconsumed input again, from the loop. */
-void stream_deliver(struct stream *stream);
+/* Whatever stays unconsumed now is offered again next turn, though nothing new came. */
+void stream_deliver_later(struct stream *stream);
 
-/* Stops and restarts reading (back-pressure). */
+/* Stops and restarts reading (back-pressure); resume offers what waits again, from the loop. */
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Accepting clients: the listeners (the master's; shared with the other workers), the number of
+ * sessions, and the number from one address (IPv6: one /64).  When this worker is full its
+ * listeners rest and the others take what comes; a descriptor reserve keeps backend connections
+ * possible.
+ */
+#ifndef PROXY_ACCEPTOR_H
+#define PROXY_ACCEPTOR_H
+
+#include "common/address.h"
+#include "common/child.h"
+#include "proxy/worker.h"
+
+struct acceptor;
+
+struct acceptor *acceptor_new(struct worker *worker, const struct child_start *start);
+void acceptor_free(struct acceptor **acceptor);
+
+/* Stops accepting, for good (drain). */
+void acceptor_stop(struct acceptor *acceptor);
+
+/* A session that was accepted here is closed. */
+void acceptor_session_closed(struct acceptor *acceptor, const struct address *client);
+
+/* Every second: rested listeners come back. */
+void acceptor_tick(struct acceptor *acceptor);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * One client's session: two halves (the client's stream and state here, the backend's in
+ * backend.h), its deadline, its transaction, and the one way to end it.
+ *
+ * Asynchronous answers find a session by id (worker.sessions, auth_client's transactions), never by
+ * pointer.  After session_close() the memory stays until the end of the loop turn, in
+ * CLIENT_CLOSED; every handler that may close tells so by its enum flow.
+ */
+#ifndef PROXY_SESSION_H
+#define PROXY_SESSION_H
+
+#include "common/address.h"
+#include "common/ipc.h"
+#include "proxy/command.h"
+#include "proxy/replies.h"
+#include "proxy/sasl.h"
+#include "proxy/state.h"
+#include "proxy/worker.h"
+
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct backend;
+struct stream;
+struct transaction;
+
+enum flow {
+	FLOW_GO,     /* the line was consumed; go on with the next */
+	FLOW_HOLD,   /* not consumed: it comes again when the replies owed have left */
+	FLOW_WAIT,   /* consumed; nothing more is read until an answer comes */
+	FLOW_CLOSED, /* the session is closed */
+};
+
+/* Which answer of auth the session waits for; its deadline answers in auth's place. */
+enum await { AWAIT_NONE, AWAIT_LOGIN, AWAIT_MAIL, AWAIT_TAKE, AWAIT_INTENT, AWAIT_OUTCOME };
+
+struct sasl_exchange { /* between AUTH and its verdict; holds a login, never a secret */
+	enum sasl_mechanism mechanism;
+	bool have_login;
+	uint16_t login_len;
+	uint8_t login[IPC_LOGIN_MAX];
+};
+
+struct session {
+	uint64_t id;
+	struct worker *worker;
+	const struct config_listen *listen;
+	struct address client;
+	struct stream *stream; /* NULL: the client is gone, its message is not decided yet */
+	struct event timer;
+	uint64_t deadline_ms, timer_ms; /* the timer may fire early and is then set anew */
+	uint64_t opened_ms;
+	enum client_state state;
+	enum await await;
+	bool tls, esmtp, authenticated;
+	bool skipping;      /* the rest of a line that was too long */
+	bool client_ended;  /* no more input will come */
+	bool revoked;       /* 421 when the message at hand is decided */
+	bool quiet_backend; /* a RSET of ours is on its way to the backend */
+	unsigned offered;   /* capabilities told in EHLO: which parameters are known */
+	unsigned errors, junk, login_failures;
+	unsigned messages; /* accepted */
+	size_t skipped;
+	size_t unread; /* octets of this read that follow the line at hand */
+	char *helo;    /* NULL: no EHLO or HELO yet */
+	char *login;   /* prepared, as auth told it */
+	uint64_t account, credential, version;
+	uint64_t message_bytes; /* the account's own limits; 0: none */
+	unsigned recipients;
+	struct sasl_exchange *sasl;
+	struct transaction *transaction;
+	struct backend *backend;
+	struct session *next_closed;
+};
+
+/* Takes over an accepted socket.  NULL: out of memory, fd closed. */
+struct session *session_open(struct worker *worker, const struct config_listen *listen, int fd,
+	const struct address *client) __attribute__((warn_unused_result));
+
+/*
+ * Ends the session: an open transaction is settled with auth, the backend connection dropped, the
+ * client's stream let go after what was written.  Idempotent.  reason is a word for the log.
+ */
+void session_close(struct session *session, const char *reason);
+
+/* A refusal that keeps its place behind the replies that the backend owes. */
+enum flow session_refuse(struct session *session, enum reply_id reply);
+
+/*
+ * A transaction is over: the client may give commands again, unless the account was revoked or the
+ * process drains meanwhile (421).
+ */
+void session_boundary(struct session *session);
+
+/* Writes a reply and closes. */
+void session_close_with(struct session *session, enum reply_id reply, const char *reason);
+
+/* Replies of our own; nothing happens when the client is gone.  A 5xx counts as an error. */
+void session_reply(struct session *session, enum reply_id reply);
+void session_reply_bytes(struct session *session, const char *bytes, size_t len);
+
+/* An answer came and commands may be read again: offers what waits. */
+void session_continue(struct session *session);
+
+/* state.c: sets the timer to deadline_ms, sooner than it was. */
+void session_arm_timer(struct session *session);
+
+/* Waits for auth: await's own deadline is armed. */
+void session_await(struct session *session, enum await await);
+
+/* The account was revoked, or the process drains: 421 now, or after the message at hand. */
+void session_revoke(struct session *session);
+void session_drain(struct session *session);
+
+/* Input of the command phase and of AUTH's responses; session.c's stream callback. */
+size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t len);
+
+/* The table's handlers, one file a family.  args are those of the line. */
+enum flow verb_ehlo(struct session *session, const struct command *command);
+enum flow verb_helo(struct session *session, const struct command *command);
+enum flow verb_starttls(struct session *session, const struct command *command);
+enum flow verb_auth(struct session *session, const struct command *command);
+enum flow verb_mail(struct session *session, const struct command *command);
+enum flow verb_rcpt(struct session *session, const struct command *command);
+enum flow verb_data(struct session *session, const struct command *command);
+enum flow verb_rset(struct session *session, const struct command *command);
+enum flow verb_noop(struct session *session, const struct command *command);
+enum flow verb_vrfy(struct session *session, const struct command *command);
+enum flow verb_help(struct session *session, const struct command *command);
+enum flow verb_quit(struct session *session, const struct command *command);
+enum flow verb_unimplemented(struct session *session, const struct command *command);
+enum flow verb_foreign(struct session *session, const struct command *command);
+enum flow verb_unknown(struct session *session, const struct command *command);
+
+/* verb_auth.c: a response line in CLIENT_SASL. */
+enum flow sasl_response(struct session *session, const char *line, size_t len);
+
+/* verb_hello.c: octets of a message that this session may send. */
+uint64_t session_message_limit(const struct session *session);
+
+/* verb_data.c: input in CLIENT_BODY and CLIENT_DISCARD; returns what was consumed. */
+size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len);
+
+/* verb_data.c: the message at hand is given up: its backend connection is dropped, the client is
+ * read on to its end of data and answered with reply.  Only in CLIENT_BODY. */
+void data_abandon(struct session *session, enum reply_id reply, const char *reason);
+
+/* verb_hello.c: the greeting, when the connection may speak. */
+void session_greet(struct session *session);
+
+#endif

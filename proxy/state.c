@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The table of the client's states: name, allowed moves, deadline; see state.h.
+ *
+ * States that wait for auth or the backend have no deadline here: session_await() and the backend's
+ * own timer see to them.
+ */
+#include "proxy/state.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "proxy/session.h"
+#include "proxy/transaction.h"
+
+#include <stdint.h>
+
+#define TO(state) (1u << (state))
+
+enum limit { LIMIT_NONE, LIMIT_HANDSHAKE, LIMIT_COMMAND, LIMIT_DATA };
+
+static const struct {
+	const char *name;
+	unsigned moves;
+	enum limit limit;
+} states[] = {
+	[CLIENT_SHAKING] = {"shaking", TO(CLIENT_COMMAND), LIMIT_HANDSHAKE},
+	[CLIENT_COMMAND] = {"command",
+		TO(CLIENT_SHAKING) | TO(CLIENT_SASL) | TO(CLIENT_LOGIN) | TO(CLIENT_MAIL) |
+			TO(CLIENT_DATA),
+		LIMIT_COMMAND},
+	[CLIENT_SASL] = {"sasl", TO(CLIENT_COMMAND) | TO(CLIENT_LOGIN), LIMIT_COMMAND},
+	[CLIENT_LOGIN] = {"login", TO(CLIENT_COMMAND), LIMIT_NONE},
+	[CLIENT_MAIL] = {"mail", TO(CLIENT_COMMAND), LIMIT_NONE},
+	[CLIENT_DATA] = {"data", TO(CLIENT_COMMAND) | TO(CLIENT_BODY), LIMIT_NONE},
+	[CLIENT_BODY] = {"body", TO(CLIENT_DISCARD) | TO(CLIENT_END), LIMIT_DATA},
+	[CLIENT_DISCARD] = {"discard", TO(CLIENT_COMMAND), LIMIT_DATA},
+	[CLIENT_END] = {"end", TO(CLIENT_COMMAND), LIMIT_NONE},
+	[CLIENT_CLOSED] = {"closed", 0, LIMIT_NONE},
+};
+_Static_assert(sizeof states / sizeof states[0] == CLIENT_STATES, "a row a state");
+
+const char *client_state_name(enum client_state state)
+{
+	return states[state].name;
+}
+
+/* 0: none. */
+static uint64_t deadline(const struct session *session, uint64_t now)
+{
+	const struct config_timeouts *t = &session->worker->config->timeouts;
+	const struct transaction *transaction = session->transaction;
+	uint64_t end = 0;
+
+	switch (states[session->state].limit) {
+	case LIMIT_NONE:
+		return 0;
+	case LIMIT_HANDSHAKE:
+		end = now + t->handshake_ms;
+		break;
+	case LIMIT_COMMAND:
+		end = now + (session->authenticated ? t->command_ms : t->unauthenticated_ms);
+		break;
+	case LIMIT_DATA:
+		end = now + t->data_ms;
+		if (transaction != NULL && transaction->taken_ms + t->transaction_ms < end)
+			end = transaction->taken_ms + t->transaction_ms;
+		break;
+	}
+	if (!session->authenticated && session->opened_ms + t->login_ms < end)
+		end = session->opened_ms + t->login_ms;
+	return end;
+}
+
+void client_arm(struct session *session)
+{
+	session->deadline_ms = deadline(session, clock_monotonic_ms());
+	if (session->deadline_ms == 0)
+		return;
+	/* A timer that is set to fire earlier looks at deadline_ms and sets itself anew. */
+	if (session->timer_ms != 0 && session->timer_ms <= session->deadline_ms)
+		return;
+	session_arm_timer(session);
+}
+
+void client_set_state(struct session *session, enum client_state state)
+{
+	struct log_line line;
+
+	if (state != CLIENT_CLOSED && (states[session->state].moves & TO(state)) == 0) {
+		log_message(LOG_ERROR, "bad-move", "%s -> %s", states[session->state].name,
+			states[state].name);
+		panic("a client's state made a move that the table does not allow");
+	}
+	if (log_enabled(LOG_DEBUG)) {
+		log_begin(&line, LOG_DEBUG, "state");
+		log_id(&line, "sid", session->id);
+		log_text(&line, "from", states[session->state].name);
+		log_text(&line, "to", states[state].name);
+		log_end(&line);
+	}
+	session->state = state;
+	client_arm(session);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: ISC */
+/* Transactions and their settlement with auth; see transaction.h. */
+#include "proxy/transaction.h"
+
+#include "common/clock.h"
+#include "common/counters.h"
+#include "common/id.h"
+#include "common/log.h"
+#include "proxy/auth_client.h"
+#include "proxy/backend.h"
+#include "proxy/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct transaction *transaction_open(struct session *session)
+{
+	struct transaction *transaction = calloc(1, sizeof *transaction);
+
+	require(session->transaction == NULL);
+	if (transaction == NULL)
+		return NULL;
+	transaction->id = id_new();
+	transaction->started_ms = clock_monotonic_ms();
+	if (!auth_client_add(session->worker->auth, transaction->id, session)) {
+		free(transaction);
+		return NULL;
+	}
+	session->transaction = transaction;
+	return transaction;
+}
+
+static const char *outcome_word(const struct transaction *transaction)
+{
+	if (transaction->reason != NULL)
+		return transaction->reason;
+	if (transaction->end == END_ANSWERED)
+		return transaction->code / 100 == 2 ? "accepted" : "refused";
+	return "aborted";
+}
+
+static void write_line(const struct session *session)
+{
+	const struct transaction *t = session->transaction;
+	char text[ADDRESS_TEXT_MAX];
+	struct log_line line;
+
+	log_begin(&line, LOG_INFO, "transaction");
+	log_id(&line, "sid", session->id);
+	log_id(&line, "tid", t->id);
+	log_uint(&line, "account", session->account);
+	log_text(&line, "login", session->login != NULL ? session->login : "");
+	log_text(&line, "rip", address_format_host(&session->client, text));
+	log_bytes(&line, "from", t->mail.sender.text, t->mail.sender.len);
+	log_uint(&line, "nrcpt", t->accepted);
+	log_uint(&line, "size", t->body.bytes_in);
+	if (session->backend != NULL)
+		log_text(&line, "backend", address_format(backend_address(session->backend), text));
+	if (t->queue_id_len > 0)
+		log_bytes(&line, "bqid", t->queue_id, t->queue_id_len);
+	log_uint(&line, "code", t->code);
+	log_text(&line, "reason", outcome_word(t));
+	log_uint(&line, "ms", clock_monotonic_ms() - t->started_ms);
+	log_end(&line);
+}
+
+static enum counter outcome_counter(enum ipc_outcome_kind kind)
+{
+	switch (kind) {
+	case IPC_OUTCOME_ACCEPTED:
+		return COUNTER_MESSAGES_ACCEPTED;
+	case IPC_OUTCOME_REFUSED:
+		return COUNTER_MESSAGES_REFUSED;
+	case IPC_OUTCOME_ABORTED:
+		return COUNTER_MESSAGES_ABORTED;
+	case IPC_OUTCOME_UNKNOWN:
+		return COUNTER_MESSAGES_UNKNOWN;
+	}
+	panic("no such outcome");
+}
+
+void transaction_settle(struct session *session, enum ipc_outcome_kind kind)
+{
+	struct transaction *t = session->transaction;
+
+	if (t->take != TAKE_GRANTED)
+		return;
+	t->take = TAKE_SETTLED;
+	counter_add(outcome_counter(kind), 1);
+	if (kind == IPC_OUTCOME_ACCEPTED)
+		counter_add(COUNTER_RECIPIENTS_ACCEPTED, t->accepted);
+	struct ipc_outcome outcome = {
+		.session = session->id,
+		.bytes = t->body.bytes_in,
+		.recipients = t->accepted,
+		.code = t->code,
+		.kind = (uint8_t)kind,
+		.queue_id_len = t->queue_id_len,
+	};
+	memcpy(outcome.queue_id, t->queue_id, t->queue_id_len);
+	auth_client_outcome(session->worker->auth, t->id, &outcome);
+}
+
+void transaction_close(struct session *session)
+{
+	struct transaction *t = session->transaction;
+
+	if (t == NULL)
+		return;
+	transaction_settle(session, t->end == END_SENT ? IPC_OUTCOME_UNKNOWN : IPC_OUTCOME_ABORTED);
+	auth_client_forget(session->worker->auth, session);
+	auth_client_remove(session->worker->auth, t->id);
+	write_line(session);
+	counter_add(COUNTER_BODY_BYTES, t->body.bytes_in);
+	session->transaction = NULL;
+	free(t->stored_reply);
+	free(t);
+}

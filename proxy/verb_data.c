@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * DATA, from the command to its final reply: the take, the body, intent, end of data, outcome.
+ *
+ * DATA goes to the backend at once; the client gets 354 only when every RCPT reply is in, the take
+ * is granted and the backend said 354.  Where anything refuses after the backend's 354, its
+ * connection is dropped: the end of data is never sent for a message that is not wanted.
+ */
+#include "common/clock.h"
+#include "common/counters.h"
+#include "common/log.h"
+#include "proxy/auth_client.h"
+#include "proxy/backend.h"
+#include "proxy/queue_id.h"
+#include "proxy/relay.h"
+#include "proxy/session.h"
+#include "proxy/stream.h"
+#include "proxy/trace.h"
+#include "proxy/transaction.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ABANDON_MS = 2000, ABANDON_BYTES = 1024 * 1024 };
+
+/* ------------------------------------------------------------------ the command */
+
+/* The transaction is over and its reply written. */
+static void finish(struct session *session)
+{
+	transaction_close(session);
+	relay_rest(session);
+	client_set_state(session, CLIENT_COMMAND);
+	session_boundary(session);
+}
+
+/* DATA itself was refused.  What the client sent already was meant as a body and must not be run as
+ * commands (RFC 2920 3.1: DATA is the last of a group). */
+static void finish_refused(struct session *session)
+{
+	bool body_came = session->stream != NULL && stream_pending(session->stream) > 0;
+
+	if (session->backend != NULL && session->transaction->mail_answered &&
+		!session->transaction->mail_refused)
+		backend_send(session->backend, BACKEND_RSET, "RSET\r\n", 6);
+	if (body_came)
+		session_close_with(session, REPLY_SYNCHRONISATION, "body without 354");
+	else
+		finish(session);
+}
+
+enum flow verb_data(struct session *session, const struct command *command)
+{
+	struct transaction *t = session->transaction;
+	bool owed = session->backend != NULL && backend_owed(session->backend) > 0;
+
+	(void)command;
+	if (owed && !backend_pipelining(session->backend))
+		return FLOW_HOLD;
+	if (t == NULL)
+		return session_refuse(session, REPLY_ORDER_NEED_MAIL);
+	if (t->given == 0)
+		return session_refuse(session, REPLY_ORDER_NEED_RCPT);
+	if (session->backend == NULL) {
+		t->reason = "backend lost";
+		transaction_close(session);
+		return session_refuse(session, REPLY_BACKEND_LOST);
+	}
+	client_set_state(session, CLIENT_DATA);
+	data_advance(session);
+	return session->state == CLIENT_CLOSED ? FLOW_CLOSED : FLOW_WAIT;
+}
+
+static void send_data(struct session *session)
+{
+	session->transaction->data_sent = true;
+	backend_send(session->backend, BACKEND_DATA, "DATA\r\n", 6);
+}
+
+static void ask_take(struct session *session)
+{
+	struct transaction *t = session->transaction;
+
+	t->take = TAKE_PENDING;
+	if (auth_client_take(session->worker->auth, session)) {
+		session_await(session, AWAIT_TAKE);
+	} else {
+		t->take = TAKE_REFUSED;
+		t->verdict.policy = IPC_POLICY_UNAVAILABLE;
+	}
+}
+
+static void begin_body(struct session *session);
+
+/* Everything is known that DATA waits for. */
+static void decide(struct session *session)
+{
+	struct transaction *t = session->transaction;
+	bool go = t->data_code == 354;
+
+	session->deadline_ms = 0;
+	if (t->take == TAKE_GRANTED && go) {
+		begin_body(session);
+		return;
+	}
+	if (go) /* it waits for a body that will not come */
+		relay_drop(session);
+	if (t->take == TAKE_REFUSED) {
+		relay_refuse_policy(session, &t->verdict);
+	} else if (t->accepted == 0) {
+		t->reason = t->mail_refused ? "sender refused by backend" : "no recipients";
+		session_reply(session, REPLY_NO_VALID_RECIPIENTS);
+	} else {
+		t->code = t->data_code;
+		t->reason = "DATA refused by backend";
+		transaction_settle(session, IPC_OUTCOME_REFUSED);
+		session_reply_bytes(session, t->stored_reply, t->stored_len);
+		if (t->code == 421) {
+			session_close(session, "backend said 421");
+			return;
+		}
+	}
+	finish_refused(session);
+}
+
+void data_advance(struct session *session)
+{
+	struct transaction *t = session->transaction;
+	bool recipients_owed = t->owed > 0;
+
+	if (!t->data_sent && (recipients_owed || t->accepted > 0))
+		send_data(session);
+	if (recipients_owed)
+		return;
+	if (t->accepted > 0 && t->take == TAKE_NONE)
+		ask_take(session);
+	if (t->take == TAKE_PENDING || (t->data_sent && t->data_code == 0))
+		return;
+	decide(session);
+}
+
+void take_answer(struct session *session, const struct ipc_policy_verdict *verdict)
+{
+	struct transaction *t = session->transaction;
+
+	session->deadline_ms = 0; /* the backend's reply has a deadline of its own */
+	t->verdict = *verdict;
+	t->take = verdict->policy == IPC_POLICY_OK ? TAKE_GRANTED : TAKE_REFUSED;
+	t->taken_ms = clock_monotonic_ms();
+	data_advance(session);
+}
+
+void data_reply(struct session *session, const struct smtp_reply *reply)
+{
+	struct transaction *t = session->transaction;
+	unsigned class_ = smtp_reply_class(reply);
+
+	t->data_code = reply->code;
+	if (reply->code != 354 && (class_ < 4 || !relay_store(session, reply))) {
+		/* 250 to DATA, say: never stream a body to a server that did not ask for it. */
+		log_message(LOG_WARNING, "backend-protocol", "%u to DATA", reply->code);
+		relay_break(session, "bad reply to DATA");
+		return;
+	}
+	data_advance(session);
+}
+
+/* --------------------------------------------------------------------- the body */
+
+static void write_received(struct session *session)
+{
+	const struct config *config = session->worker->config;
+	const struct transaction *t = session->transaction;
+	const SSL *ssl = session->stream != NULL ? stream_tls(session->stream) : NULL;
+	char header[TRACE_MAX];
+	struct trace_info info = {
+		.hostname = config->hostname,
+		.helo = config->trace.show_client ? session->helo : NULL,
+		.login = config->trace.show_login ? session->login : NULL,
+		.client = config->trace.show_client ? &session->client : NULL,
+		.tls_version = ssl != NULL ? SSL_get_version(ssl) : NULL,
+		.tls_cipher = ssl != NULL ? SSL_get_cipher_name(ssl) : NULL,
+		.esmtp = session->esmtp,
+		.smtputf8 = t->mail.smtputf8,
+		.transaction = t->id,
+		.recipient = t->given == 1 && t->accepted == 1 ? t->recipient.text : NULL,
+		.wall_ms = clock_wall_ms(),
+	};
+
+	if (!config->trace.received)
+		return;
+	size_t len = trace_received(&info, header);
+	if (evbuffer_add(backend_body(session->backend), header, len) == -1)
+		session->transaction->body.failed = true;
+}
+
+static void begin_body(struct session *session)
+{
+	struct transaction *t = session->transaction;
+
+	body_init(&t->body);
+	backend_begin_body(session->backend);
+	write_received(session);
+	client_set_state(session, CLIENT_BODY);
+	session_reply(session, REPLY_DATA_GO);
+	session_continue(session);
+}
+
+void data_abandon(struct session *session, enum reply_id reply, const char *reason)
+{
+	struct transaction *t = session->transaction;
+
+	relay_drop(session);
+	transaction_settle(session, IPC_OUTCOME_ABORTED);
+	t->refusal = reply;
+	t->discarding = true;
+	t->reason = reason;
+	client_set_state(session, CLIENT_DISCARD);
+	if (session->revoked && session->deadline_ms > clock_monotonic_ms() + ABANDON_MS) {
+		session->deadline_ms = clock_monotonic_ms() + ABANDON_MS;
+		session_arm_timer(session);
+	}
+	session_continue(session);
+}
+
+/* The reply at the end of a message that is not wanted. */
+static void answer_discarded(struct session *session)
+{
+	struct transaction *t = session->transaction;
+	unsigned code = t->stored_reply != NULL ? t->code : reply_code(t->refusal);
+
+	t->code = (uint16_t)code;
+	if (t->stored_reply != NULL)
+		session_reply_bytes(session, t->stored_reply, t->stored_len);
+	else if (t->refusal != REPLY_REVOKED) /* session_boundary() says that one */
+		session_reply(session, t->refusal);
+	if (code == 421 && !session->revoked)
+		session_close(session, "backend said 421");
+	else
+		finish(session);
+}
+
+static size_t discard(struct session *session, const uint8_t *bytes, size_t len)
+{
+	struct transaction *t = session->transaction;
+	size_t consumed = 0;
+
+	enum body_status status = body_feed(&t->body, bytes, len, &consumed, NULL);
+	client_arm(session);
+	if (status == BODY_END)
+		answer_discarded(session);
+	return consumed;
+}
+
+/* Why the message must not go on, as far as its octets tell; false: it may. */
+static bool refused_by_content(struct session *session)
+{
+	const struct transaction *t = session->transaction;
+	const struct body *body = &t->body;
+	uint64_t limit = session_message_limit(session);
+	uint64_t theirs = backend_capabilities(session->backend)->size;
+
+	if (theirs != 0 && theirs < limit)
+		limit = theirs;
+	if (body->failed)
+		data_abandon(session, REPLY_STORAGE, "out of memory");
+	else if (body->saw_nul)
+		data_abandon(session, REPLY_BODY_NUL, "NUL");
+	else if (body->saw_bare && session->listen->line_endings == LINE_ENDINGS_REJECT)
+		data_abandon(session, REPLY_BODY_LINE_ENDINGS, "line endings");
+	else if (body->bytes_in > limit)
+		data_abandon(session, REPLY_TOO_BIG, "too big");
+	else
+		return false;
+	return true;
+}
+
+static void end_of_data(struct session *session)
+{
+	struct transaction *t = session->transaction;
+
+	client_set_state(session, CLIENT_END);
+	t->end = END_INTENT;
+	if (auth_client_intent(session->worker->auth, session))
+		session_await(session, AWAIT_INTENT);
+	else
+		intent_answer(session, false);
+}
+
+size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
+{
+	struct transaction *t = session->transaction;
+	size_t consumed = 0;
+
+	if (session->state == CLIENT_DISCARD)
+		return discard(session, bytes, len);
+	enum body_status status =
+		body_feed(&t->body, bytes, len, &consumed, backend_body(session->backend));
+	client_arm(session);
+	if (refused_by_content(session)) {
+		if (status == BODY_END)
+			answer_discarded(session);
+		return consumed;
+	}
+	backend_flush_body(session->backend);
+	if (status == BODY_END)
+		end_of_data(session);
+	else if (backend_full(session->backend))
+		stream_pause(session->stream);
+	return consumed;
+}
+
+/* A final reply before the end of data (RFC 5321 allows it for refusals only). */
+void data_early(struct session *session, const struct smtp_reply *reply)
+{
+	struct transaction *t = session->transaction;
+
+	if (smtp_reply_class(reply) < 4 || !relay_store(session, reply)) {
+		data_abandon(session, REPLY_BACKEND_PROTOCOL, "reply within the body");
+		return;
+	}
+	t->code = reply->code;
+	transaction_settle(session, IPC_OUTCOME_REFUSED);
+	data_abandon(session, REPLY_BACKEND_PROTOCOL, "refused within the body");
+}
+
+/* ---------------------------------------------------------------------- the end */
+
+void intent_answer(struct session *session, bool ok)
+{
+	struct transaction *t = session->transaction;
+
+	session->deadline_ms = 0;
+	if (!ok || session->backend == NULL) {
+		relay_drop(session);
+		t->reason = "intent not recorded";
+		transaction_settle(session, IPC_OUTCOME_ABORTED);
+		session_reply(session, REPLY_POLICY_UNAVAILABLE);
+		finish(session);
+		return;
+	}
+	t->end = END_SENT;
+	backend_end_body(session->backend);
+}
+
+void data_end_reply(struct session *session, const struct smtp_reply *reply)
+{
+	struct transaction *t = session->transaction;
+	unsigned class_ = smtp_reply_class(reply);
+
+	if (class_ == 3 || !relay_store(session, reply)) {
+		relay_break(session, "bad reply to the end of data");
+		return;
+	}
+	t->end = END_ANSWERED;
+	t->code = reply->code;
+	if (class_ == 2) {
+		t->queue_id_len = (uint8_t)queue_id_find(reply, t->queue_id, sizeof t->queue_id);
+		session->messages++;
+		session->junk = 0;
+	}
+	transaction_settle(session, class_ == 2 ? IPC_OUTCOME_ACCEPTED : IPC_OUTCOME_REFUSED);
+	if (auth_client_attached(session->worker->auth) && session->stream != NULL)
+		session_await(session, AWAIT_OUTCOME);
+	else
+		outcome_answer(session);
+}
+
+void outcome_answer(struct session *session)
+{
+	struct transaction *t = session->transaction;
+	bool bye = t->code == 421;
+
+	session->deadline_ms = 0;
+	session_reply_bytes(session, t->stored_reply, t->stored_len);
+	if (bye)
+		session_close(session, "backend said 421");
+	else
+		finish(session);
+}
+
+void data_lost(struct session *session)
+{
+	struct transaction *t = session->transaction;
+
+	relay_drop(session);
+	if (session->await == AWAIT_OUTCOME) /* its verdict is known: only the record is awaited */
+		return;
+	t->reason = t->end == END_SENT ? "unknown" : "backend lost";
+	t->code = 451;
+	session_reply(session, REPLY_BACKEND_LOST);
+	finish(session);
+}
