@@ -168,9 +168,11 @@ static enum flow one_line(
 
 	*consumed_out = 0;
 	session->unread = 0;
+	session->in_line = true;
 	switch (line_cut(text, len, line_limit(session, bytes, len), &line_len, &consumed)) {
 	case LINE_MORE:
-		return FLOW_WAIT;
+		flow = FLOW_WAIT;
+		break;
 	case LINE_TOO_LONG:
 		flow = too_long(session);
 		break;
@@ -185,9 +187,17 @@ static enum flow one_line(
 						     : dispatch(session, text, line_len);
 		break;
 	}
+	session->in_line = false;
 	if (flow != FLOW_HOLD)
 		*consumed_out = consumed;
 	return flow;
+}
+
+size_t session_unread(const struct session *session)
+{
+	if (session->in_line)
+		return session->unread;
+	return session->stream == NULL ? 0 : stream_pending(session->stream);
 }
 
 size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t len)
@@ -204,6 +214,7 @@ size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t 
 			continue;
 		}
 		if (i == COMMANDS_A_TURN) {
+			session->waits = true;
 			stream_deliver_later(session->stream);
 			return done;
 		}
@@ -217,18 +228,31 @@ size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t 
 			session_close_with(session, REPLY_TOO_MANY_ERRORS, "too many errors");
 			return len;
 		}
-		if (flow != FLOW_GO)
+		if (flow != FLOW_GO) {
+			session->waits = flow == FLOW_HOLD;
 			return done;
+		}
 	}
+	session->waits = false;
 	return done;
 }
 
 /* --------------------------------------------------------------- stream events */
 
-static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
+/* The client sent its end: what it asked for is carried out, then the session is over. */
+static void close_if_done(struct session *session, size_t waiting)
 {
-	struct session *session = arg;
+	bool reads = session->state == CLIENT_SASL || session->state == CLIENT_BODY ||
+		     session->state == CLIENT_DISCARD || session->state == CLIENT_COMMAND;
+	bool owed = session->backend != NULL && backend_owed(session->backend) > 0 &&
+		    session->state == CLIENT_COMMAND;
 
+	if (session->client_ended && reads && waiting == 0 && !owed)
+		session_close(session, "client closed");
+}
+
+static size_t consume(struct session *session, const uint8_t *bytes, size_t len)
+{
 	switch (session->state) {
 	case CLIENT_COMMAND:
 	case CLIENT_SASL:
@@ -236,7 +260,7 @@ static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 	case CLIENT_BODY:
 	case CLIENT_DISCARD:
 		return data_read_body(session, bytes, len);
-	case CLIENT_SHAKING: /* an early talker's octets, before the greeting or the 220 */
+	case CLIENT_SHAKING:
 	case CLIENT_LOGIN:
 	case CLIENT_MAIL:
 	case CLIENT_DATA:
@@ -247,6 +271,18 @@ static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 		return len;
 	}
 	return len;
+}
+
+static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
+{
+	struct session *session = arg;
+	size_t consumed = consume(session, bytes, len);
+
+	/* Half a line at the end of all input will never be whole. */
+	bool lines = session->state == CLIENT_COMMAND || session->state == CLIENT_SASL;
+	bool stuck = lines && consumed < len && !session->waits;
+	close_if_done(session, stuck ? 0 : len - consumed);
+	return consumed;
 }
 
 static void on_secure(void *arg)
@@ -268,22 +304,23 @@ static void on_drained(void *arg)
 static void on_end(enum stream_end end, void *arg)
 {
 	struct session *session = arg;
-	bool busy = session->state == CLIENT_MAIL || session->state == CLIENT_DATA ||
-		    session->state == CLIENT_END;
+	bool sent = session->transaction != NULL && session->transaction->end >= END_SENT;
 
 	session->client_ended = true;
-	if (session->state == CLIENT_END) {
-		/* The end of data may be at the backend: its verdict must be known. */
+	if (end == STREAM_ERROR && !sent) {
+		session_close(session, "connection lost");
+		return;
+	}
+	if (sent) {
+		/* The end of data is at the backend: its verdict must be known. */
 		if (end == STREAM_ERROR)
 			stream_destroy(&session->stream);
 		return;
 	}
-	/* A client may send QUIT and close: what it sent is still carried out. */
-	if (end == STREAM_EOF && (busy || session->state == CLIENT_COMMAND) &&
-		(stream_pending(session->stream) > 0 || busy ||
-			(session->backend != NULL && backend_owed(session->backend) > 0)))
-		return;
-	session_close(session, end == STREAM_EOF ? "client closed" : "connection lost");
+	if (session->state == CLIENT_SHAKING || session->state == CLIENT_LOGIN)
+		session_close(session, "client closed");
+	else
+		close_if_done(session, session->waits ? stream_pending(session->stream) : 0);
 }
 
 static const struct stream_events stream_events = {
@@ -298,10 +335,7 @@ void session_continue(struct session *session)
 	if (session->stream == NULL || session->state == CLIENT_CLOSED)
 		return;
 	stream_resume(session->stream);
-	if (session->client_ended && session->state == CLIENT_COMMAND &&
-		stream_pending(session->stream) == 0 &&
-		(session->backend == NULL || backend_owed(session->backend) == 0))
-		session_close(session, "client closed");
+	close_if_done(session, stream_pending(session->stream));
 }
 
 /* -------------------------------------------------------------------- deadlines */
@@ -510,7 +544,8 @@ void session_drain(struct session *session)
 {
 	if (session->state == CLIENT_SHAKING)
 		session_close(session, "draining");
-	else if (session->state == CLIENT_COMMAND && session->transaction == NULL &&
+	else if ((session->state == CLIENT_COMMAND || session->state == CLIENT_SASL) &&
+		 session->transaction == NULL &&
 		 (session->backend == NULL || backend_owed(session->backend) == 0))
 		session_close_with(session, REPLY_SHUTTING_DOWN, "draining");
 }

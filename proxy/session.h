@@ -64,9 +64,11 @@ struct session {
 	unsigned errors, junk, login_failures;
 	unsigned messages; /* accepted */
 	size_t skipped;
-	size_t unread; /* octets of this read that follow the line at hand */
-	char *helo;    /* NULL: no EHLO or HELO yet */
-	char *login;   /* prepared, as auth told it */
+	size_t unread; /* octets of this read that follow the line at hand, while in_line */
+	bool in_line;
+	bool waits;  /* whole lines wait unconsumed: held back, or left for the next turn */
+	char *helo;  /* NULL: no EHLO or HELO yet */
+	char *login; /* prepared, as auth told it */
 	uint64_t account, credential, version;
 	uint64_t message_bytes; /* the account's own limits; 0: none */
 	unsigned recipients;
@@ -101,6 +103,9 @@ void session_close_with(struct session *session, enum reply_id reply, const char
 /* Replies of our own; nothing happens when the client is gone.  A 5xx counts as an error. */
 void session_reply(struct session *session, enum reply_id reply);
 void session_reply_bytes(struct session *session, const char *bytes, size_t len);
+
+/* Input that came and was not consumed, the line at hand left out. */
+size_t session_unread(const struct session *session);
 
 /* An answer came and commands may be read again: offers what waits. */
 void session_continue(struct session *session);

@@ -38,7 +38,7 @@ static void finish(struct session *session)
  * commands (RFC 2920 3.1: DATA is the last of a group). */
 static void finish_refused(struct session *session)
 {
-	bool body_came = session->stream != NULL && stream_pending(session->stream) > 0;
+	bool body_came = session_unread(session) > 0;
 
 	if (session->backend != NULL && session->transaction->mail_answered &&
 		!session->transaction->mail_refused)

@@ -139,7 +139,7 @@ enum flow verb_starttls(struct session *session, const struct command *command)
 		return session_refuse(session, REPLY_TLS_ACTIVE);
 	/* What follows the line came in the clear: it must not be read as if TLS had protected it
 	 * (CVE-2011-0411), a ClientHello that did not wait for the 220 included. */
-	if (session->unread > 0) {
+	if (session_unread(session) > 0) {
 		session_close_with(session, REPLY_SYNCHRONISATION, "injection before TLS");
 		return FLOW_CLOSED;
 	}

@@ -58,6 +58,7 @@ enum flow verb_mail(struct session *session, const struct command *command)
 	if (!auth_client_mail(session->worker->auth, session)) {
 		t->reason = "auth away";
 		transaction_close(session);
+		relay_rest(session);
 		return session_refuse(session, REPLY_POLICY_UNAVAILABLE);
 	}
 	client_set_state(session, CLIENT_MAIL);
