@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: ISC
 -- The functions of the administrator: posternctl and provisioning systems call these.
 --
--- Errors: 22023 an argument is not valid, 23505 it exists already, P0002 there is no such thing; the
--- hint says what to do.
+-- Errors: 22023 an argument is not valid, 23505 the account exists already, P0002 there is no such
+-- account, 42704 no such plan; the hint says what to do.
 
 SET LOCAL ROLE postern_owner;
 SET LOCAL search_path = postern, pg_catalog, pg_temp;
@@ -51,7 +51,7 @@ DECLARE
 	id bigint := (SELECT p.plan_id FROM plan p WHERE p.name = plan_named.plan);
 BEGIN
 	IF id IS NULL THEN
-		RAISE EXCEPTION 'there is no plan "%"', plan USING ERRCODE = 'no_data_found',
+		RAISE EXCEPTION 'there is no plan "%"', plan USING ERRCODE = 'undefined_object',
 			HINT = 'postern.plan_list() shows the plans, postern.plan_set() makes one.';
 	END IF;
 	RETURN id;

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * posternctl: what its files share: the command line as parsed, and the table of commands.
+ *
+ * One process, one thread, one connection to PostgreSQL with the admin role; it talks to no process
+ * of Postern's.  Exit statuses are those of sysexits.h.
+ */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include "auth/password.h"
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { CTL_ARGUMENTS_MAX = 64 };
+
+/* Options that a command may take besides --dsn, --json and --help. */
+enum ctl_option_bit {
+	CTL_PLAN = 1u << 0,
+	CTL_NO_PASSWORD = 1u << 1,
+	CTL_COST = 1u << 2,
+	CTL_SQL = 1u << 3,
+	CTL_PAGE = 1u << 4,
+};
+
+/* The command line, and the connection while the command runs. */
+struct ctl {
+	const struct ctl_command *command;
+	const char *arguments[CTL_ARGUMENTS_MAX];
+	size_t argument_count;
+	bool help, json, no_password;
+	const char *dsn, *plan, *sql_directory, *after;
+	unsigned long limit; /* of account list; 0: all */
+	struct password_cost cost;
+	PGconn *connection;
+};
+
+/* A row: two words, what runs, and what it takes.  run returns the exit status. */
+struct ctl_command {
+	const char *noun, *verb;
+	int (*run)(struct ctl *ctl);
+	const char *arguments; /* for the usage line */
+	size_t min, max;       /* how many arguments */
+	unsigned options;      /* enum ctl_option_bit */
+	const char *summary;
+};
+
+int ctl_account_add(struct ctl *ctl);
+int ctl_account_passwd(struct ctl *ctl);
+int ctl_account_enable(struct ctl *ctl);
+int ctl_account_disable(struct ctl *ctl);
+int ctl_account_show(struct ctl *ctl);
+int ctl_account_list(struct ctl *ctl);
+int ctl_sender_add(struct ctl *ctl);
+int ctl_sender_del(struct ctl *ctl);
+int ctl_limits_set(struct ctl *ctl);
+int ctl_db_migrate(struct ctl *ctl);
+
+#endif

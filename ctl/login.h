@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: ISC */
+/* A login from the command line, prepared as the service prepares the one of a client. */
+#ifndef CTL_LOGIN_H
+#define CTL_LOGIN_H
+
+#include "ctl/ctl.h"
+
+enum { LOGIN_TEXT_MAX = PASSWORD_LOGIN_MAX + 1 };
+
+/* EX_OK; or EX_DATAERR after saying what is wrong.  An empty text stays empty. */
+int login_text(const struct ctl *ctl, const char *text, char out[LOGIN_TEXT_MAX])
+	__attribute__((warn_unused_result));
+
+/* The command's first argument, which may not be empty. */
+int login_argument(const struct ctl *ctl, char out[LOGIN_TEXT_MAX])
+	__attribute__((warn_unused_result));
+
+#endif

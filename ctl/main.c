@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * posternctl: the table of commands, and the frame around each: parse, connect, run, disconnect.
+ *
+ * A new command is a row here and a function declared in ctl.h.
+ */
+#include "ctl/ctl.h"
+#include "ctl/database.h"
+#include "ctl/options.h"
+#include "ctl/output.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+
+static const struct ctl_command commands[] = {
+	{"db", "migrate", ctl_db_migrate, "", 0, 0, CTL_SQL,
+		"Brings the schema in the database to the version of this release.  Run it as a "
+		"superuser,\nor as the owner of the database with CREATEROLE."},
+	{"account", "add", ctl_account_add, "LOGIN", 1, 1, CTL_PLAN | CTL_NO_PASSWORD | CTL_COST,
+		"Adds an account, and asks for its password: twice on a terminal, or one line of "
+		"standard input.\nWhen the login is an address, the account may send as that "
+		"address."},
+	{"account", "passwd", ctl_account_passwd, "LOGIN", 1, 1, CTL_NO_PASSWORD | CTL_COST,
+		"Changes the password of an account; with --no-password takes it away."},
+	{"account", "enable", ctl_account_enable, "LOGIN", 1, 1, 0,
+		"Lets an account log in again."},
+	{"account", "disable", ctl_account_disable, "LOGIN", 1, 1, 0,
+		"Keeps an account from logging in, and from sending in sessions that it has."},
+	{"account", "show", ctl_account_show, "LOGIN", 1, 1, 0,
+		"Shows an account, its senders (the first 1000), its limits and what is used of "
+		"them."},
+	{"account", "list", ctl_account_list, "", 0, 0, CTL_PAGE,
+		"Lists the accounts in the order of their logins."},
+	{"sender", "add", ctl_sender_add, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
+		"Lets an account send as an address, as any address of a domain, or as anybody."},
+	{"sender", "del", ctl_sender_del, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
+		"Takes that permission away."},
+	{"limits", "set", ctl_limits_set, "LOGIN KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
+		"Sets limits of an account's own.  Keys: messages_hour, messages_day, "
+		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "
+		"whole number (bytes also with KiB, MiB, GiB),\nunlimited, or plan for what the "
+		"account's plan says.  0 lets nothing through."},
+};
+
+/* A core dump would hold a password. */
+static void forbid_dumps(void)
+{
+	const struct rlimit none = {0, 0};
+
+	(void)setrlimit(RLIMIT_CORE, &none);
+#ifndef POSTERN_SANITIZER /* LeakSanitizer attaches to its own process */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
+/* What was printed must have arrived: a full disk is not a success. */
+static int flush_output(const struct ctl *ctl, int status)
+{
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return status;
+	if (errno != EPIPE)
+		output_error(ctl->json, EX_IOERR, "could not write the output", "");
+	return status == EX_OK ? EX_IOERR : status;
+}
+
+int main(int argc, char **argv)
+{
+	struct ctl ctl = {0};
+	int status;
+
+	forbid_dumps();
+	status = options_parse(&ctl, commands, sizeof(commands) / sizeof(commands[0]), argc, argv);
+	if (status != -1)
+		return flush_output(&ctl, status);
+	if (sodium_init() == -1) {
+		output_error(ctl.json, EX_OSERR, "libsodium cannot start", "");
+		return EX_OSERR;
+	}
+	status = database_open(&ctl);
+	if (status == EX_OK)
+		status = ctl.command->run(&ctl);
+	database_close(&ctl);
+	return flush_output(&ctl, status);
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Command line, usage and help.  Hand-made rather than getopt_long: which options are legal depends
+ * on the command, and one table of options serves parsing, checking and help.
+ */
+#include "ctl/options.h"
+
+#include "ctl/output.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum { ANY_COMMAND = 0 };
+
+struct option_row {
+	const char *name;
+	const char *value; /* NULL: takes none */
+	unsigned bit;      /* ANY_COMMAND, or one of enum ctl_option_bit */
+	bool (*take)(struct ctl *ctl, const char *value);
+	const char *help;
+};
+
+bool options_parse_size(const char *text, uint64_t *bytes_out)
+{
+	static const struct {
+		const char *suffix;
+		unsigned shift;
+	} units[] = {{"", 0}, {"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
+	uint64_t value = 0;
+	size_t digits = 0;
+
+	for (; text[digits] >= '0' && text[digits] <= '9'; digits++) {
+		if (digits == 16)
+			return false;
+		value = value * 10 + (uint64_t)(text[digits] - '0');
+	}
+	for (size_t i = 0; digits > 0 && i < sizeof(units) / sizeof(units[0]); i++) {
+		if (strcmp(text + digits, units[i].suffix) != 0)
+			continue;
+		*bytes_out = value << units[i].shift;
+		return value <= (UINT64_C(1) << 53) >> units[i].shift;
+	}
+	return false;
+}
+
+static bool take_dsn(struct ctl *ctl, const char *value)
+{
+	ctl->dsn = value;
+	return true;
+}
+
+static bool take_json(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->json = true;
+	return true;
+}
+
+static bool take_help(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->help = true;
+	return true;
+}
+
+static bool take_plan(struct ctl *ctl, const char *value)
+{
+	ctl->plan = value;
+	return true;
+}
+
+static bool take_no_password(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->no_password = true;
+	return true;
+}
+
+static bool take_memory(struct ctl *ctl, const char *value)
+{
+	return options_parse_size(value, &ctl->cost.memory_bytes);
+}
+
+static bool take_passes(struct ctl *ctl, const char *value)
+{
+	uint64_t passes;
+
+	if (!options_parse_size(value, &passes) || passes > PASSWORD_PASSES_MAX)
+		return false;
+	ctl->cost.passes = (unsigned)passes;
+	return true;
+}
+
+static bool take_sql(struct ctl *ctl, const char *value)
+{
+	ctl->sql_directory = value;
+	return true;
+}
+
+static bool take_after(struct ctl *ctl, const char *value)
+{
+	ctl->after = value;
+	return true;
+}
+
+static bool take_limit(struct ctl *ctl, const char *value)
+{
+	uint64_t limit;
+
+	if (!options_parse_size(value, &limit) || limit == 0)
+		return false;
+	ctl->limit = (unsigned long)limit;
+	return true;
+}
+
+static const struct option_row options[] = {
+	{"--plan", "PLAN", CTL_PLAN, take_plan, "the plan of the account (default: default)"},
+	{"--no-password", NULL, CTL_NO_PASSWORD, take_no_password,
+		"ask for none: nobody can log in with a password"},
+	{"--memory", "SIZE", CTL_COST, take_memory, "memory of the hash (default: 64MiB)"},
+	{"--passes", "N", CTL_COST, take_passes, "passes of the hash (default: 2)"},
+	{"--sql", "DIR", CTL_SQL, take_sql, "where the migrations are (default: as installed)"},
+	{"--after", "LOGIN", CTL_PAGE, take_after, "only accounts after this login"},
+	{"--limit", "N", CTL_PAGE, take_limit, "at most so many accounts (default: all)"},
+	{"--dsn", "DSN", ANY_COMMAND, take_dsn,
+		"the database, as libpq takes it (default: POSTERN_DSN)"},
+	{"--json", NULL, ANY_COMMAND, take_json, "machine-readable output, errors too"},
+	{"--help", NULL, ANY_COMMAND, take_help, "this text"},
+};
+
+static const size_t option_count = sizeof(options) / sizeof(options[0]);
+
+static void print_options(FILE *to, unsigned bits)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		char left[40];
+
+		if (options[i].bit != ANY_COMMAND && (options[i].bit & bits) == 0)
+			continue;
+		(void)snprintf(left, sizeof(left), "%s %s", options[i].name,
+			options[i].value == NULL ? "" : options[i].value);
+		(void)fprintf(to, "  %-22s %s\n", left, options[i].help);
+	}
+}
+
+static void print_command_help(const struct ctl_command *command)
+{
+	(void)printf("Usage: posternctl %s %s %s [OPTION]...\n\n%s\n\nOptions:\n", command->noun,
+		command->verb, command->arguments, command->summary);
+	print_options(stdout, command->options);
+}
+
+/* All commands, or those of a noun. */
+static void print_commands(
+	FILE *to, const struct ctl_command *commands, size_t count, const char *noun)
+{
+	(void)fputs("Usage: posternctl COMMAND [OPTION]...\n\nCommands:\n", to);
+	for (size_t i = 0; i < count; i++) {
+		if (noun == NULL || strcmp(commands[i].noun, noun) == 0)
+			(void)fprintf(to, "  %s %s %s\n", commands[i].noun, commands[i].verb,
+				commands[i].arguments);
+	}
+	(void)fputs("\nOptions of every command:\n", to);
+	print_options(to, 0);
+	(void)fputs("\nposternctl COMMAND --help tells more.\n", to);
+}
+
+static int usage_error(const struct ctl *ctl, const char *problem, const char *what)
+{
+	char message[512], hint[128];
+
+	(void)snprintf(
+		message, sizeof(message), "%s%s%s", problem, what[0] == '\0' ? "" : ": ", what);
+	if (ctl->command == NULL)
+		(void)snprintf(hint, sizeof(hint), "posternctl --help lists the commands.");
+	else
+		(void)snprintf(hint, sizeof(hint), "posternctl %s %s --help tells what it takes.",
+			ctl->command->noun, ctl->command->verb);
+	output_error(ctl->json, EX_USAGE, message, hint);
+	return EX_USAGE;
+}
+
+static const struct option_row *find_option(const char *word, size_t len)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		if (strlen(options[i].name) == len && memcmp(options[i].name, word, len) == 0)
+			return &options[i];
+	}
+	return NULL;
+}
+
+/* Takes argv[*at], which begins with a hyphen, and its value; returns EX_OK or the exit status. */
+static int take_option(struct ctl *ctl, int argc, char **argv, int *at, unsigned *seen)
+{
+	const char *word = argv[*at];
+	const char *value = strchr(word, '=');
+	size_t len = value == NULL ? strlen(word) : (size_t)(value - word);
+	const struct option_row *row = find_option(strcmp(word, "-h") == 0 ? "--help" : word,
+		strcmp(word, "-h") == 0 ? strlen("--help") : len);
+
+	if (row == NULL)
+		return usage_error(ctl, "there is no option", word);
+	if (row->value == NULL && value != NULL)
+		return usage_error(ctl, "takes no value", row->name);
+	if (value != NULL) {
+		value++;
+	} else if (row->value != NULL) {
+		if (*at + 1 >= argc)
+			return usage_error(ctl, "wants a value", row->name);
+		value = argv[++*at];
+	}
+	if (!row->take(ctl, value))
+		return usage_error(ctl, "not a value for this option", row->name);
+	*seen |= row->bit;
+	return EX_OK;
+}
+
+/* Splits argv into options and words; "--" ends the options. */
+static int split(struct ctl *ctl, int argc, char **argv, unsigned *seen)
+{
+	bool words_only = false;
+
+	for (int at = 1; at < argc; at++) {
+		if (!words_only && strcmp(argv[at], "--") == 0) {
+			words_only = true;
+		} else if (!words_only && argv[at][0] == '-' && argv[at][1] != '\0') {
+			int status = take_option(ctl, argc, argv, &at, seen);
+
+			if (status != EX_OK)
+				return status;
+		} else {
+			if (ctl->argument_count == CTL_ARGUMENTS_MAX)
+				return usage_error(ctl, "too many arguments", "");
+			ctl->arguments[ctl->argument_count++] = argv[at];
+		}
+	}
+	return EX_OK;
+}
+
+/* Takes the command's two words off the arguments. */
+static bool find_command(struct ctl *ctl, const struct ctl_command *commands, size_t count)
+{
+	for (size_t i = 0; i < count && ctl->argument_count >= 2; i++) {
+		if (strcmp(commands[i].noun, ctl->arguments[0]) != 0 ||
+			strcmp(commands[i].verb, ctl->arguments[1]) != 0)
+			continue;
+		ctl->command = &commands[i];
+		ctl->argument_count -= 2;
+		memmove(ctl->arguments, ctl->arguments + 2,
+			ctl->argument_count * sizeof(ctl->arguments[0]));
+		return true;
+	}
+	return false;
+}
+
+static int check_command(const struct ctl *ctl, unsigned seen)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		if ((options[i].bit & seen & ~ctl->command->options) != 0)
+			return usage_error(ctl, "not an option of this command", options[i].name);
+	}
+	if (ctl->argument_count < ctl->command->min)
+		return usage_error(ctl, "too few arguments, wanted", ctl->command->arguments);
+	if (ctl->argument_count > ctl->command->max)
+		return usage_error(ctl, "too many arguments, wanted", ctl->command->arguments);
+	if (!password_cost_valid(&ctl->cost))
+		return usage_error(ctl,
+			"--memory is from 8KiB to 1GiB, --passes from 1 to 10, and their product "
+			"at most 1GiB",
+			"");
+	if (ctl->dsn == NULL || ctl->dsn[0] == '\0') {
+		output_error(ctl->json, EX_USAGE, "which database?",
+			"Give --dsn, or set POSTERN_DSN (service=postern, "
+			"postgresql://postern_admin@host/postern, ...).");
+		return EX_USAGE;
+	}
+	return -1;
+}
+
+int options_parse(
+	struct ctl *ctl, const struct ctl_command *commands, size_t count, int argc, char **argv)
+{
+	unsigned seen = 0;
+	int status;
+
+	ctl->dsn = getenv("POSTERN_DSN");
+	ctl->plan = "default";
+	ctl->after = "";
+	ctl->cost.memory_bytes = UINT64_C(64) << 20;
+	ctl->cost.passes = 2;
+	status = split(ctl, argc, argv, &seen);
+	if (status != EX_OK)
+		return status;
+	if (!find_command(ctl, commands, count)) {
+		if (ctl->help) {
+			print_commands(stdout, commands, count,
+				ctl->argument_count == 1 ? ctl->arguments[0] : NULL);
+			return EX_OK;
+		}
+		if (ctl->argument_count == 0)
+			return usage_error(ctl, "which command?", "");
+		return usage_error(ctl, "there is no such command", ctl->arguments[0]);
+	}
+	if (ctl->help) {
+		print_command_help(ctl->command);
+		return EX_OK;
+	}
+	return check_command(ctl, seen);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: ISC */
+/* Tables, JSON and errors; see output.h. */
+#include "ctl/output.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum { COLUMNS_MAX = 16, OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23 };
+
+static bool is_control(const unsigned char *at)
+{
+	/* C0, DEL, and C1 as UTF-8 writes it */
+	return at[0] < 0x20 || at[0] == 0x7F || (at[0] == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0);
+}
+
+void output_plain(FILE *to, const char *text)
+{
+	for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+		if (is_control(at))
+			(void)fprintf(to, "\\x%02x", *at == 0xC2 ? *++at : *at);
+		else
+			(void)fputc(*at, to);
+	}
+}
+
+/* Columns on the screen, when every character but the escaped ones takes one. */
+static int plain_width(const char *text)
+{
+	int width = 0;
+
+	for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+		if (is_control(at)) {
+			width += 4;
+			at += *at == 0xC2;
+		} else if ((*at & 0xC0) != 0x80) {
+			width++;
+		}
+	}
+	return width;
+}
+
+void output_json_string(FILE *to, const char *text)
+{
+	(void)fputc('"', to);
+	for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+		if (*at == '"' || *at == '\\')
+			(void)fprintf(to, "\\%c", *at);
+		else if (is_control(at))
+			(void)fprintf(to, "\\u%04x", *at == 0xC2 ? *++at : *at);
+		else
+			(void)fputc(*at, to);
+	}
+	(void)fputc('"', to);
+}
+
+void output_json_field(FILE *to, const PGresult *rows, int row, int column)
+{
+	const char *value = PQgetvalue(rows, row, column);
+	Oid type = PQftype(rows, column);
+
+	if (PQgetisnull(rows, row, column))
+		(void)fputs("null", to);
+	else if (type == OID_BOOL)
+		(void)fputs(value[0] == 't' ? "true" : "false", to);
+	else if (type == OID_INT8 || type == OID_INT4)
+		(void)fputs(value, to);
+	else
+		output_json_string(to, value);
+}
+
+void output_json_row(FILE *to, const PGresult *rows, int row)
+{
+	for (int column = 0; column < PQnfields(rows); column++) {
+		(void)fputc(column == 0 ? '{' : ',', to);
+		output_json_string(to, PQfname(rows, column));
+		(void)fputc(':', to);
+		output_json_field(to, rows, row, column);
+	}
+	(void)fputc('}', to);
+}
+
+static const char *cell(const PGresult *rows, int row, int column)
+{
+	const char *value = PQgetvalue(rows, row, column);
+
+	if (row == -1)
+		return PQfname(rows, column);
+	if (PQgetisnull(rows, row, column))
+		return "-";
+	if (PQftype(rows, column) == OID_BOOL)
+		return value[0] == 't' ? "yes" : "no";
+	return value;
+}
+
+void output_table(FILE *to, const PGresult *rows, bool heading)
+{
+	int first = heading ? -1 : 0; /* row -1: the names */
+	int columns = PQnfields(rows) < COLUMNS_MAX ? PQnfields(rows) : COLUMNS_MAX;
+	int widths[COLUMNS_MAX] = {0};
+
+	for (int row = -1; row < PQntuples(rows); row++) {
+		for (int column = 0; column < columns; column++) {
+			int width = plain_width(cell(rows, row, column));
+
+			if (width > widths[column])
+				widths[column] = width;
+		}
+	}
+	for (int row = first; row < PQntuples(rows); row++) {
+		for (int column = 0; column < columns; column++) {
+			const char *text = cell(rows, row, column);
+			int pad = widths[column] - plain_width(text) + 2;
+
+			output_plain(to, text);
+			(void)fprintf(to, "%*s", column + 1 < columns ? pad : 0, "");
+		}
+		(void)fputc('\n', to);
+	}
+}
+
+void output_error(bool json, int status, const char *message, const char *hint)
+{
+	if (json) {
+		(void)fputs("{\"error\":", stderr);
+		output_json_string(stderr, message);
+		(void)fputs(",\"hint\":", stderr);
+		output_json_string(stderr, hint);
+		(void)fprintf(stderr, ",\"status\":%d}\n", status);
+		return;
+	}
+	(void)fputs("posternctl: ", stderr);
+	output_plain(stderr, message);
+	(void)fputc('\n', stderr);
+	if (hint[0] != '\0') {
+		(void)fputs("  ", stderr);
+		output_plain(stderr, hint);
+		(void)fputc('\n', stderr);
+	}
+}
+
+void output_done(
+	bool json, const char *login, const char *word, const char *detail_name, const char *detail)
+{
+	if (json) {
+		(void)fputs("{\"login\":", stdout);
+		output_json_string(stdout, login);
+		(void)fputs(",\"result\":", stdout);
+		output_json_string(stdout, word);
+		if (detail_name != NULL) {
+			(void)printf(",\"%s\":", detail_name);
+			output_json_string(stdout, detail);
+		}
+		(void)fputs("}\n", stdout);
+		return;
+	}
+	output_plain(stdout, login);
+	(void)printf(": %s", word);
+	if (detail_name != NULL) {
+		(void)fputc(' ', stdout);
+		output_plain(stdout, detail);
+	}
+	(void)fputc('\n', stdout);
+}
