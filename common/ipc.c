@@ -52,6 +52,11 @@ static bool valid_outcome(const void *payload)
 	       o->kind <= IPC_OUTCOME_UNKNOWN;
 }
 
+static bool valid_session(const void *payload)
+{
+	return ((const struct ipc_session *)payload)->login_len <= IPC_LOGIN_MAX;
+}
+
 static bool valid_hash_request(const void *payload)
 {
 	const struct ipc_hash_request *r = payload;
@@ -75,13 +80,13 @@ static bool valid_control(const void *payload)
 
 static const struct type_info types[IPC_TYPE_END] = {
 	[IPC_AUTH_REQUEST] = {"auth-request", sizeof(struct ipc_auth_request), valid_auth_request},
-	[IPC_AUTH_CANCEL] = {"auth-cancel", sizeof(struct ipc_session), valid_any},
+	[IPC_AUTH_CANCEL] = {"auth-cancel", sizeof(struct ipc_session), valid_session},
 	[IPC_MAIL_REQUEST] = {"mail-request", sizeof(struct ipc_mail_request), valid_mail_request},
 	[IPC_TAKE_REQUEST] = {"take-request", sizeof(struct ipc_take_request), valid_any},
 	[IPC_INTENT] = {"intent", sizeof(struct ipc_intent), valid_any},
 	[IPC_OUTCOME] = {"outcome", sizeof(struct ipc_outcome), valid_outcome},
-	[IPC_SESSION_END] = {"session-end", sizeof(struct ipc_session), valid_any},
-	[IPC_ATTACH_SESSION] = {"attach-session", sizeof(struct ipc_session), valid_any},
+	[IPC_SESSION_END] = {"session-end", sizeof(struct ipc_session), valid_session},
+	[IPC_ATTACH_SESSION] = {"attach-session", sizeof(struct ipc_session), valid_session},
 	[IPC_ATTACH_TRANSACTION] = {"attach-transaction", sizeof(struct ipc_attach_transaction),
 		valid_any},
 	[IPC_ATTACH_DONE] = {"attach-done", sizeof(struct ipc_attach_done), valid_any},

@@ -161,6 +161,8 @@ struct ipc_done {   /* INTENT_DONE, OUTCOME_DONE */
 /* ------------------------------------------------------ sessions, re-attach */
 struct ipc_session { /* ATTACH_SESSION, SESSION_END, AUTH_CANCEL; id: the session's */
 	uint64_t account, credential, version;
+	uint16_t login_len; /* ATTACH_SESSION: the verdict's login, by which auth looks again */
+	uint8_t login[IPC_LOGIN_MAX];
 };
 
 struct ipc_attach_transaction { /* id: the transaction's */
