@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Accounts as the database told them, remembered by prepared login.
+ *
+ * Owns the cache, its bounds and its clock rules: a known account is trusted ACCOUNT_TRUST_MS
+ * (there is no change feed yet), an unknown login ACCOUNT_UNKNOWN_MS.  One look-up a login is in
+ * flight; all who ask meanwhile wait for it, in bounded number.  Does not talk to the database: the
+ * owner gives a function that starts a look-up and brings its answer back.  Time is a parameter.
+ */
+#ifndef AUTH_ACCOUNT_H
+#define AUTH_ACCOUNT_H
+
+#include "auth/sender.h"
+#include "common/ipc.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	ACCOUNT_TRUST_MS = 10 * 1000,
+	ACCOUNT_UNKNOWN_MS = 2 * 1000,
+	ACCOUNT_WAITERS_MAX = 8192, /* of all look-ups together */
+};
+
+struct account {
+	uint64_t id, version;
+	uint64_t message_bytes; /* 0: no limit of its own */
+	uint32_t recipients;    /* in one message, likewise */
+	bool enabled;
+	bool hash_malformed;         /* there is one, too long for any known scheme */
+	uint16_t login_len, phc_len; /* phc_len 0: no password */
+	uint8_t login[IPC_LOGIN_MAX];
+	char phc[IPC_PHC_MAX + 1]; /* with a NUL */
+	struct sender_list senders;
+};
+
+/* senders_bytes of packed rows behind the struct; NULL: out of memory. */
+struct account *account_new(size_t senders_bytes) __attribute__((warn_unused_result));
+void account_destroy(struct account **account); /* wipes the hash; NULL-safe */
+
+enum account_answer {
+	ACCOUNT_KNOWN = 1,
+	ACCOUNT_UNKNOWN,
+	ACCOUNT_UNAVAILABLE, /* the database is away, or too many wait */
+};
+
+/* account is NULL unless ACCOUNT_KNOWN, and valid during the call only. */
+typedef void account_done(
+	enum account_answer answer, const struct account *account, void *arg, uint64_t token);
+
+struct account_cache;
+
+struct account_cache_settings {
+	size_t entries_max;
+	size_t bytes_max; /* of accounts remembered */
+	/* Starts a look-up, to be answered by account_cache_answer() with this ticket: later, never
+	 * from within.  false: it cannot be started. */
+	bool (*lookup)(void *arg, uint64_t ticket, const uint8_t *login, size_t login_len);
+	void *arg;
+};
+
+struct account_cache *account_cache_new(const struct account_cache_settings *settings)
+	__attribute__((warn_unused_result));
+void account_cache_destroy(struct account_cache **cache); /* waiters are not called */
+
+/*
+ * Calls done exactly once, perhaps before it returns.  fresh: the answer must come from a look-up
+ * that ends after this call.  login_len is at most IPC_LOGIN_MAX.
+ */
+void account_cache_get(struct account_cache *cache, const uint8_t *login, size_t login_len,
+	bool fresh, uint64_t now_ms, account_done *done, void *arg, uint64_t token);
+
+/* The end of a look-up.  Takes the account (NULL unless ACCOUNT_KNOWN); calls all who waited. */
+void account_cache_answer(struct account_cache *cache, uint64_t ticket, enum account_answer answer,
+	struct account *account, uint64_t now_ms);
+
+/* Forgets what is known of a login, so that the next asks the database. */
+void account_cache_forget(struct account_cache *cache, const uint8_t *login, size_t login_len);
+
+size_t account_cache_count(const struct account_cache *cache);
+size_t account_cache_bytes(const struct account_cache *cache);
+
+#endif

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The hash pool; see hash_pool.h.
+ *
+ * A job is found by its token, for cancelling; a running one also hangs on its process.  The
+ * frame's id is a number of the pool's own: an answer that does not carry the number of what was
+ * sent there is a broken process, and its channel is closed.
+ */
+#include "auth/hash_pool.h"
+
+#include "common/channel.h"
+#include "common/clock.h"
+#include "common/counters.h"
+#include "common/idmap.h"
+#include "common/log.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+struct job {
+	TAILQ_ENTRY(job) link;   /* while it waits */
+	struct process *process; /* while it runs */
+	unsigned owner;
+	uint64_t token, deadline_ms;
+	const struct secret *secret;
+	uint16_t phc_len;
+	char phc[IPC_PHC_MAX];
+};
+
+TAILQ_HEAD(jobs, job);
+
+struct process {
+	struct hash_pool *pool;
+	unsigned index;
+	struct channel *channel; /* NULL: away */
+	uint64_t busy;           /* number of the frame that it works on; 0: idle */
+	uint64_t since_us;
+	struct job *job; /* NULL with busy: its client left */
+};
+
+struct hash_pool {
+	struct event_base *base;
+	struct hash_pool_settings settings;
+	struct event *kick; /* dispatches from the loop */
+	struct process processes[CONFIG_HASHERS_MAX];
+	struct jobs waiting[HASH_POOL_OWNERS_MAX];
+	size_t waiting_of[HASH_POOL_OWNERS_MAX];
+	size_t waiting_count;
+	unsigned next_owner;
+	struct idmap *jobs;
+	uint64_t last_number;
+};
+
+static void on_kick(evutil_socket_t fd, short what, void *arg);
+
+/* --------------------------------------------------------------------- jobs */
+static void leave_queue(struct hash_pool *pool, struct job *job)
+{
+	TAILQ_REMOVE(&pool->waiting[job->owner], job, link);
+	pool->waiting_of[job->owner]--;
+	pool->waiting_count--;
+	counter_set(COUNTER_HASH_QUEUE, pool->waiting_count);
+}
+
+/* Takes a job out of wherever it is. */
+static void job_destroy(struct hash_pool *pool, struct job *job)
+{
+	if (job->process != NULL)
+		job->process->job = NULL;
+	else
+		leave_queue(pool, job);
+	idmap_take(pool->jobs, job->token);
+	sodium_memzero(job, sizeof *job);
+	free(job);
+}
+
+static void end_job(
+	struct hash_pool *pool, struct job *job, enum ipc_hash_outcome outcome, uint64_t wall_us)
+{
+	const struct hash_pool_result result = {.outcome = outcome, .wall_us = wall_us};
+	uint64_t token = job->token;
+
+	job_destroy(pool, job);
+	pool->settings.done(&result, pool->settings.arg, token);
+}
+
+/* ---------------------------------------------------------------- processes */
+static void count_processes(const struct hash_pool *pool)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++)
+		count += pool->processes[i].channel != NULL;
+	counter_set(COUNTER_HASH_PROCESSES, count);
+}
+
+/* The channel is of no use any more; the job on it is lost, and only it. */
+static void lose(struct process *process, const char *reason)
+{
+	struct hash_pool *pool = process->pool;
+	struct job *job = process->job;
+	struct log_line line;
+
+	channel_close(&process->channel);
+	count_processes(pool);
+	log_begin(&line, process->busy != 0 ? LOG_ERROR : LOG_INFO, "hash-lost");
+	log_uint(&line, "process", process->index);
+	log_text(&line, "reason", reason);
+	log_end(&line);
+	if (process->busy != 0)
+		counter_add(COUNTER_HASH_CRASHES, 1);
+	process->busy = 0;
+	if (job != NULL)
+		end_job(pool, job, IPC_HASH_FAILED, 0);
+}
+
+static void on_close(struct channel *channel, const char *reason, void *arg)
+{
+	(void)channel;
+	lose(arg, reason);
+}
+
+static void on_frame(
+	struct channel *channel, enum ipc_type type, uint64_t id, const void *payload, void *arg)
+{
+	const struct ipc_hash_result *result = payload;
+	struct process *process = arg;
+	struct hash_pool *pool = process->pool;
+
+	(void)channel;
+	if (type != IPC_HASH_RESULT || process->busy == 0 || id != process->busy) {
+		lose(process, "an answer to nothing");
+		return;
+	}
+	counter_add(COUNTER_HASHES, 1);
+	process->busy = 0;
+	event_active(pool->kick, EV_TIMEOUT, 1);
+	if (process->job != NULL)
+		end_job(pool, process->job, (enum ipc_hash_outcome)result->outcome,
+			clock_monotonic_us() - process->since_us);
+}
+
+void hash_pool_attach(struct hash_pool *pool, unsigned index, int fd)
+{
+	static const struct channel_events events = {.on_frame = on_frame, .on_close = on_close};
+
+	require(index < CONFIG_HASHERS_MAX);
+	struct process *process = &pool->processes[index];
+	if (process->channel != NULL)
+		lose(process, "replaced");
+	process->channel = channel_open(pool->base, fd, &events, process);
+	if (process->channel == NULL)
+		log_message(
+			LOG_ERROR, "hash-lost", "no memory for the channel to process %u", index);
+	count_processes(pool);
+	event_active(pool->kick, EV_TIMEOUT, 1);
+}
+
+/* ----------------------------------------------------------------- dispatch */
+static struct process *idle_process(struct hash_pool *pool)
+{
+	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
+		if (pool->processes[i].channel != NULL && pool->processes[i].busy == 0)
+			return &pool->processes[i];
+	}
+	return NULL;
+}
+
+/* The proxies in turn: one that floods waits behind itself. */
+static struct job *next_job(struct hash_pool *pool)
+{
+	for (unsigned i = 0; i < HASH_POOL_OWNERS_MAX; i++) {
+		unsigned owner = (pool->next_owner + i) % HASH_POOL_OWNERS_MAX;
+		struct job *job = TAILQ_FIRST(&pool->waiting[owner]);
+		if (job != NULL) {
+			pool->next_owner = (owner + 1) % HASH_POOL_OWNERS_MAX;
+			return job;
+		}
+	}
+	return NULL;
+}
+
+static void dispatch(struct hash_pool *pool, struct process *process, struct job *job)
+{
+	struct ipc_hash_request request;
+
+	memset(&request, 0, sizeof request);
+	request.phc_len = job->phc_len;
+	memcpy(request.phc, job->phc, job->phc_len);
+	request.secret_len = (uint16_t)job->secret->len;
+	memcpy(request.secret, job->secret->bytes, job->secret->len);
+	leave_queue(pool, job);
+	job->process = process;
+	process->job = job;
+	process->busy = ++pool->last_number;
+	process->since_us = clock_monotonic_us();
+	/* A channel that does not take it tells on_close from the loop, which ends the job. */
+	(void)channel_send(
+		process->channel, IPC_HASH_REQUEST, process->busy, &request, sizeof request);
+	sodium_memzero(&request, sizeof request);
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *arg)
+{
+	struct hash_pool *pool = arg;
+
+	(void)fd;
+	(void)what;
+	while (pool->waiting_count > 0) {
+		struct process *process = idle_process(pool);
+		if (process == NULL)
+			return;
+		dispatch(pool, process, next_job(pool));
+	}
+}
+
+/* The queue's bound holds for all together, but nobody is kept from his share of it by others. */
+static bool has_room(const struct hash_pool *pool, unsigned owner)
+{
+	size_t share = pool->settings.queue / pool->settings.owners;
+
+	return pool->waiting_count < pool->settings.queue ||
+	       pool->waiting_of[owner] < (share == 0 ? 1 : share);
+}
+
+bool hash_pool_submit(struct hash_pool *pool, const struct hash_job *wanted, uint64_t now_ms)
+{
+	require(wanted->owner < HASH_POOL_OWNERS_MAX && wanted->phc_len <= IPC_PHC_MAX &&
+		wanted->secret->len <= IPC_SECRET_MAX);
+	if (!has_room(pool, wanted->owner)) {
+		counter_add(COUNTER_HASH_OVERFLOWS, 1);
+		return false;
+	}
+	struct job *job = calloc(1, sizeof *job);
+	if (job == NULL || wanted->deadline_ms <= now_ms ||
+		!idmap_put(pool->jobs, wanted->token, job)) {
+		free(job);
+		return false;
+	}
+	job->owner = wanted->owner;
+	job->token = wanted->token;
+	job->deadline_ms = wanted->deadline_ms;
+	job->secret = wanted->secret;
+	job->phc_len = (uint16_t)wanted->phc_len;
+	memcpy(job->phc, wanted->phc, wanted->phc_len);
+	TAILQ_INSERT_TAIL(&pool->waiting[job->owner], job, link);
+	pool->waiting_of[job->owner]++;
+	pool->waiting_count++;
+	counter_set(COUNTER_HASH_QUEUE, pool->waiting_count);
+	event_active(pool->kick, EV_TIMEOUT, 1);
+	return true;
+}
+
+void hash_pool_cancel(struct hash_pool *pool, uint64_t token)
+{
+	struct job *job = idmap_get(pool->jobs, token);
+
+	if (job != NULL)
+		job_destroy(pool, job);
+}
+
+size_t hash_pool_waiting(const struct hash_pool *pool)
+{
+	return pool->waiting_count;
+}
+
+static void fail_overdue(struct hash_pool *pool, struct jobs *jobs, uint64_t now_ms)
+{
+	struct job *next;
+
+	/* All of it: a job that waited long for its account stands behind younger ones. */
+	for (struct job *job = TAILQ_FIRST(jobs); job != NULL; job = next) {
+		next = TAILQ_NEXT(job, link);
+		if (job->deadline_ms <= now_ms)
+			end_job(pool, job, IPC_HASH_FAILED, 0);
+	}
+}
+
+void hash_pool_tick(struct hash_pool *pool, uint64_t now_ms)
+{
+	for (size_t i = 0; i < HASH_POOL_OWNERS_MAX; i++)
+		fail_overdue(pool, &pool->waiting[i], now_ms);
+	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
+		struct process *process = &pool->processes[i];
+		if (process->job != NULL && process->job->deadline_ms <= now_ms)
+			end_job(pool, process->job, IPC_HASH_FAILED, 0);
+		if (process->busy != 0 && now_ms > process->since_us / 1000 + HASH_POOL_HANG_MS)
+			lose(process, "it hangs");
+	}
+}
+
+/* ----------------------------------------------------------------- lifetime */
+struct hash_pool *hash_pool_new(struct event_base *base, const struct hash_pool_settings *settings)
+{
+	struct hash_pool *pool = calloc(1, sizeof *pool);
+
+	require(settings->owners > 0 && settings->owners <= HASH_POOL_OWNERS_MAX);
+	if (pool == NULL)
+		return NULL;
+	pool->base = base;
+	pool->settings = *settings;
+	for (size_t i = 0; i < HASH_POOL_OWNERS_MAX; i++)
+		TAILQ_INIT(&pool->waiting[i]);
+	for (unsigned i = 0; i < CONFIG_HASHERS_MAX; i++) {
+		pool->processes[i].pool = pool;
+		pool->processes[i].index = i;
+	}
+	pool->jobs = idmap_new();
+	pool->kick = event_new(base, -1, 0, on_kick, pool);
+	if (pool->jobs == NULL || pool->kick == NULL)
+		hash_pool_destroy(&pool);
+	return pool;
+}
+
+void hash_pool_destroy(struct hash_pool **pointer)
+{
+	struct hash_pool *pool = *pointer;
+
+	if (pool == NULL)
+		return;
+	*pointer = NULL;
+	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
+		channel_close(&pool->processes[i].channel);
+		if (pool->processes[i].job != NULL)
+			job_destroy(pool, pool->processes[i].job);
+	}
+	for (size_t i = 0; i < HASH_POOL_OWNERS_MAX; i++) {
+		while (!TAILQ_EMPTY(&pool->waiting[i]))
+			job_destroy(pool, TAILQ_FIRST(&pool->waiting[i]));
+	}
+	idmap_destroy(&pool->jobs);
+	if (pool->kick != NULL)
+		event_free(pool->kick);
+	free(pool);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * How long a refusal must take: a running estimate of what a look-up and each kind of stored hash
+ * cost lately.  The slowest kind in use decides (design: equal time for every refusal).  Pure; time
+ * is a parameter.
+ */
+#ifndef AUTH_PACE_H
+#define AUTH_PACE_H
+
+#include <stdint.h>
+
+enum {
+	PACE_KINDS_MAX = 8,
+	PACE_MEMORY_MS = 10 * 60 * 1000,    /* a kind not seen for so long is no longer in use */
+	PACE_WALL_MAX_US = 2 * 1000 * 1000, /* a single measurement counts no more than this */
+};
+
+struct pace_kind {
+	uint64_t memory_bytes;
+	unsigned passes;
+	uint64_t wall_us, seen_ms;
+};
+
+struct pace {
+	uint64_t lookup_us;
+	struct pace_kind kinds[PACE_KINDS_MAX];
+};
+
+void pace_lookup(struct pace *pace, uint64_t wall_us);
+void pace_hash(struct pace *pace, uint64_t memory_bytes, unsigned passes, uint64_t wall_us,
+	uint64_t now_ms);
+
+/* The slowest kind's estimate; 0: nothing was measured. */
+uint64_t pace_slowest_us(const struct pace *pace, uint64_t now_ms);
+
+#endif

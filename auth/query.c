@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The statements and their results; see query.h.
+ *
+ * Every column is cast in the statement, so that an adapted function (a view over a foreign user
+ * table, say) may return a compatible type; the types that arrive are checked all the same.
+ */
+#include "auth/query.h"
+
+#include <string.h>
+
+const struct query_info query_info[QUERY_COUNT] = {
+	[QUERY_CONTRACT] = {"contract", "SELECT postern.contract()::int4", 0},
+	[QUERY_ACCOUNT_LOOKUP] = {"account_lookup",
+		"SELECT account_id::int8, version::int8, login::text, password_hash::text,"
+		" enabled::bool, recipients::int4, message_bytes::int8, senders::text[],"
+		" sender_count::int4 FROM postern.account_lookup($1::text) LIMIT 2",
+		1},
+	[QUERY_SENDER_OWNED] = {"sender_owned",
+		"SELECT postern.sender_owned($1::int8, $2::text)::bool", 2},
+	[QUERY_QUOTA_TAKE] = {"quota_take",
+		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
+		" FROM postern.quota_take($1::int8, $2::int4, $3::int4) LIMIT 2",
+		3},
+	[QUERY_QUOTA_GIVE_BACK] = {"quota_give_back",
+		"SELECT postern.quota_give_back($1::int8, $2::int8, $3::int4, $4::int4)::bool", 4},
+};
+
+/* pg_type.dat; the server's headers are no part of libpq-dev. */
+enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_TEXT_ARRAY = 1009 };
+
+/* A cursor over one value in the binary format; every read is checked. */
+struct cell {
+	const uint8_t *bytes;
+	size_t len;
+	bool null;
+};
+
+static bool shape_is(const PGresult *rows, int columns, const Oid *types)
+{
+	if (PQnfields(rows) != columns || PQntuples(rows) > 1)
+		return false;
+	for (int i = 0; i < columns; i++) {
+		if (PQftype(rows, i) != types[i] || PQfformat(rows, i) != 1)
+			return false;
+	}
+	return true;
+}
+
+static struct cell cell_at(const PGresult *rows, int column)
+{
+	return (struct cell){
+		.bytes = (const uint8_t *)PQgetvalue(rows, 0, column),
+		.len = (size_t)PQgetlength(rows, 0, column),
+		.null = PQgetisnull(rows, 0, column) == 1,
+	};
+}
+
+/* Network order, two's complement. */
+static bool read_integer(struct cell *cell, size_t width, int64_t *out)
+{
+	uint64_t value = 0;
+
+	if (cell->len < width)
+		return false;
+	for (size_t i = 0; i < width; i++)
+		value = value << 8 | cell->bytes[i];
+	if (width == 4)
+		*out = (int32_t)(uint32_t)value;
+	else
+		*out = (int64_t)value;
+	cell->bytes += width;
+	cell->len -= width;
+	return true;
+}
+
+/* A whole column; NULL reads as if_null, a negative value is bad. */
+static bool get_natural(
+	const PGresult *rows, int column, size_t width, int64_t if_null, uint64_t *out)
+{
+	struct cell cell = cell_at(rows, column);
+	int64_t value = if_null;
+
+	if (!cell.null && (!read_integer(&cell, width, &value) || cell.len != 0))
+		return false;
+	if (value < 0)
+		return false;
+	*out = (uint64_t)value;
+	return true;
+}
+
+static bool get_bool(const PGresult *rows, int column, bool *out)
+{
+	struct cell cell = cell_at(rows, column);
+
+	if (cell.null || cell.len != 1 || cell.bytes[0] > 1)
+		return false;
+	*out = cell.bytes[0] == 1;
+	return true;
+}
+
+bool query_parse_contract(const PGresult *rows, int32_t *version_out)
+{
+	static const Oid types[] = {OID_INT4};
+	uint64_t version;
+
+	if (!shape_is(rows, 1, types) || PQntuples(rows) != 1 ||
+		!get_natural(rows, 0, 4, -1, &version))
+		return false;
+	*version_out = (int32_t)version;
+	return true;
+}
+
+bool query_parse_bool(const PGresult *rows, bool *out)
+{
+	static const Oid types[] = {OID_BOOL};
+
+	return shape_is(rows, 1, types) && PQntuples(rows) == 1 && get_bool(rows, 0, out);
+}
+
+/* The head of a one-dimensional text[]; leaves the cursor at its first element. */
+static bool read_array_head(struct cell *cell, int64_t *count_out)
+{
+	int64_t dimensions, has_null, type, lower;
+
+	if (!read_integer(cell, 4, &dimensions) || !read_integer(cell, 4, &has_null) ||
+		!read_integer(cell, 4, &type) || type != OID_TEXT)
+		return false;
+	*count_out = 0;
+	if (dimensions == 0)
+		return true;
+	return dimensions == 1 && read_integer(cell, 4, count_out) &&
+	       read_integer(cell, 4, &lower) && *count_out >= 0 && *count_out <= SENDER_ROWS_MAX;
+}
+
+/* Walks the elements; with list == NULL it only measures. */
+static bool walk_senders(struct cell cell, struct sender_list *list, size_t *packed_out)
+{
+	int64_t count, len;
+
+	*packed_out = 0;
+	if (cell.null)
+		return true;
+	if (!read_array_head(&cell, &count))
+		return false;
+	for (int64_t i = 0; i < count; i++) {
+		if (!read_integer(&cell, 4, &len) || len < 0 || len > SENDER_ROW_BYTES ||
+			cell.len < (size_t)len)
+			return false;
+		if (list != NULL)
+			sender_list_add(list, cell.bytes, (size_t)len);
+		*packed_out += sizeof(uint16_t) + (size_t)len;
+		cell.bytes += len;
+		cell.len -= (size_t)len;
+	}
+	return cell.len == 0;
+}
+
+static bool read_login(const PGresult *rows, int column, struct account *account)
+{
+	struct cell cell = cell_at(rows, column);
+
+	if (cell.null || cell.len == 0 || cell.len > sizeof account->login ||
+		memchr(cell.bytes, 0, cell.len) != NULL)
+		return false;
+	memcpy(account->login, cell.bytes, cell.len);
+	account->login_len = (uint16_t)cell.len;
+	return true;
+}
+
+/* A hash that fits no scheme is the account's trouble, not the database's. */
+static void read_hash(const PGresult *rows, int column, struct account *account)
+{
+	struct cell cell = cell_at(rows, column);
+
+	if (cell.null || cell.len == 0)
+		return;
+	if (cell.len >= sizeof account->phc || memchr(cell.bytes, 0, cell.len) != NULL) {
+		account->hash_malformed = true;
+		return;
+	}
+	memcpy(account->phc, cell.bytes, cell.len);
+	account->phc_len = (uint16_t)cell.len;
+}
+
+enum { ID, VERSION, LOGIN, HASH, ENABLED, RECIPIENTS, MESSAGE_BYTES, SENDERS, SENDER_COUNT };
+
+static bool read_account(const PGresult *rows, struct account *account)
+{
+	uint64_t recipients, total;
+	size_t packed;
+
+	if (!get_natural(rows, ID, 8, -1, &account->id) || account->id == 0 ||
+		!get_natural(rows, VERSION, 8, -1, &account->version) ||
+		!read_login(rows, LOGIN, account) || !get_bool(rows, ENABLED, &account->enabled) ||
+		!get_natural(rows, RECIPIENTS, 4, 0, &recipients) ||
+		!get_natural(rows, MESSAGE_BYTES, 8, 0, &account->message_bytes) ||
+		!get_natural(rows, SENDER_COUNT, 4, 0, &total))
+		return false;
+	account->recipients = (uint32_t)recipients;
+	account->senders.total = (uint32_t)total;
+	read_hash(rows, HASH, account);
+	return walk_senders(cell_at(rows, SENDERS), &account->senders, &packed);
+}
+
+enum query_answer query_parse_account(const PGresult *rows, struct account **account_out)
+{
+	static const Oid types[] = {OID_INT8, OID_INT8, OID_TEXT, OID_TEXT, OID_BOOL, OID_INT4,
+		OID_INT8, OID_TEXT_ARRAY, OID_INT4};
+	size_t packed;
+
+	*account_out = NULL;
+	if (!shape_is(rows, SENDER_COUNT + 1, types))
+		return QUERY_BAD;
+	if (PQntuples(rows) == 0)
+		return QUERY_NO_ROW;
+	if (!walk_senders(cell_at(rows, SENDERS), NULL, &packed))
+		return QUERY_BAD;
+	struct account *account = account_new(packed);
+	if (account == NULL)
+		return QUERY_BAD;
+	if (!read_account(rows, account)) {
+		account_destroy(&account);
+		return QUERY_BAD;
+	}
+	*account_out = account;
+	return QUERY_ROW;
+}
+
+bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
+{
+	static const Oid types[] = {OID_INT4, OID_TEXT, OID_INT8, OID_INT8, OID_INT8};
+	uint64_t result;
+
+	memset(out, 0, sizeof *out);
+	if (!shape_is(rows, 5, types) || PQntuples(rows) != 1 ||
+		!get_natural(rows, 0, 4, -1, &result) || result > QUERY_QUOTA_REVOKED ||
+		!get_natural(rows, 2, 8, 0, &out->limit) ||
+		!get_natural(rows, 3, 8, 0, &out->reset_s) ||
+		!get_natural(rows, 4, 8, 0, &out->taken_s))
+		return false;
+	struct cell meter = cell_at(rows, 1);
+	if (meter.len > sizeof out->meter || (result == QUERY_QUOTA_GRANTED && out->taken_s == 0))
+		return false;
+	memcpy(out->meter, meter.bytes, meter.len);
+	out->meter_len = (uint8_t)meter.len;
+	out->result = (enum query_quota)result;
+	return true;
+}

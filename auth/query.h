@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The statements that auth runs, and the strict reading of what they return.
+ *
+ * One table: name, SQL, number of parameters.  Results come in the binary format; a row of another
+ * shape (count, type, length, range) is QUERY_BAD, which the callers treat as an outage, never as
+ * an answer.  Pure but for libpq's accessors.
+ */
+#ifndef AUTH_QUERY_H
+#define AUTH_QUERY_H
+
+#include "auth/account.h"
+#include "common/ipc.h"
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { QUERY_CONTRACT_VERSION = 1, QUERY_PARAMETERS_MAX = 4 };
+
+enum query {
+	QUERY_CONTRACT,
+	QUERY_ACCOUNT_LOOKUP,
+	QUERY_SENDER_OWNED,
+	QUERY_QUOTA_TAKE,
+	QUERY_QUOTA_GIVE_BACK,
+	QUERY_COUNT,
+};
+
+struct query_info {
+	const char *name; /* of the prepared statement */
+	const char *sql;
+	int parameters; /* all as text */
+};
+extern const struct query_info query_info[QUERY_COUNT];
+
+enum query_answer {
+	QUERY_ROW = 1,
+	QUERY_NO_ROW,
+	QUERY_BAD, /* not what the contract says */
+};
+
+enum query_quota {
+	QUERY_QUOTA_GRANTED = 0,
+	QUERY_QUOTA_REFUSED = 1,
+	QUERY_QUOTA_NEVER = 2,
+	QUERY_QUOTA_REVOKED = 3,
+};
+
+struct query_quota_row {
+	enum query_quota result;
+	uint64_t limit, reset_s; /* of the meter that refused; 0 otherwise */
+	uint64_t taken_s;        /* when granted: names the take to quota_give_back */
+	uint8_t meter_len;
+	uint8_t meter[IPC_METER_NAME_MAX];
+};
+
+/* Exactly one row with the contract's version. */
+bool query_parse_contract(const PGresult *rows, int32_t *version_out)
+	__attribute__((warn_unused_result));
+
+/* QUERY_ROW: *account_out is new, for account_destroy() or account_cache_answer().  Out of memory
+ * reads as QUERY_BAD. */
+enum query_answer query_parse_account(const PGresult *rows, struct account **account_out)
+	__attribute__((warn_unused_result));
+
+/* Exactly one boolean (sender_owned, quota_give_back). */
+bool query_parse_bool(const PGresult *rows, bool *out) __attribute__((warn_unused_result));
+
+bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
+	__attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Shared by service.c and the serve_*.c files, one a family of frames; nobody else includes it.
+ *
+ * Every asynchronous hop carries a number: of a channel (peer), a request or a take.  What is found
+ * under it when the answer comes is all that there is; a number that is gone drops the answer.
+ */
+#ifndef AUTH_SERVE_H
+#define AUTH_SERVE_H
+
+#include "auth/account.h"
+#include "auth/authenticate.h"
+#include "auth/database.h"
+#include "auth/quota.h"
+#include "auth/service.h"
+#include "auth/transaction.h"
+#include "common/channel.h"
+#include "common/idmap.h"
+
+#include <sodium.h>
+
+enum { MARK_BYTES = crypto_generichash_BYTES_MIN };
+
+struct session {
+	uint64_t id, account;
+	uint64_t version; /* of the row that it was last checked against */
+	bool marked;      /* mark says which stored password that row had */
+	uint8_t mark[MARK_BYTES];
+	uint16_t login_len;
+	uint8_t login[]; /* prepared, as it is looked up */
+};
+
+struct peer { /* one channel of one proxy */
+	struct service *service;
+	unsigned index;  /* of the proxy */
+	uint64_t number; /* never used twice; its remainder by CONFIG_WORKERS_MAX is index */
+	struct channel *channel;
+	struct idmap *sessions; /* struct session by its id */
+	struct idmap *logins;   /* struct login_slot by the session's id */
+	size_t requests;        /* MAIL and takes without an answer */
+};
+
+enum request_kind { REQUEST_MAIL = 1, REQUEST_ATTACH };
+
+struct request { /* waits for an account or for sender_owned() */
+	enum request_kind kind;
+	uint64_t number, peer, session;
+	uint64_t transaction, started_ms; /* MAIL */
+	size_t sender_len;
+	uint8_t sender[IPC_PATH_MAX];
+};
+
+struct service {
+	struct event_base *base;
+	const struct config *config;
+	struct peer *peers[CONFIG_WORKERS_MAX];
+	uint64_t last_peer, last_request;
+	struct idmap *requests; /* struct request by its number */
+	struct database *lookups, *quotas;
+	bool lookups_ready, quotas_ready;
+	struct account_cache *accounts;
+	struct login_cache *verified;
+	struct hash_pool *pool;
+	struct authenticate *authenticate;
+	struct quota *quota;
+	struct transactions *transactions;
+	struct event *pool_tick;
+	uint64_t alone_since_ms; /* draining: when the last proxy left; 0: not yet */
+	uint8_t mark_key[crypto_generichash_KEYBYTES];
+};
+
+/* service.c */
+struct peer *peer_find(const struct service *service, uint64_t number); /* NULL: gone */
+bool peer_has_room(const struct peer *peer);
+void peer_send_policy(struct peer *peer, enum ipc_type type, uint64_t id, enum ipc_policy policy,
+	const struct query_quota_row *row); /* row: for the limits; NULL otherwise */
+struct request *request_new(struct peer *peer, enum request_kind kind, uint64_t session);
+struct request *request_take(struct service *service, uint64_t number); /* for free(); NULL: gone */
+
+/* serve_session.c: who is logged in */
+void serve_auth_request(struct peer *peer, uint64_t id, const void *payload);
+void serve_auth_cancel(struct peer *peer, uint64_t id, const void *payload);
+void serve_session_end(struct peer *peer, uint64_t id, const void *payload);
+void serve_attach_session(struct peer *peer, uint64_t id, const void *payload);
+void serve_attach_done(struct peer *peer, uint64_t id, const void *payload);
+void serve_verdict(
+	uint64_t peer, uint64_t session, const struct ipc_auth_verdict *verdict, void *service);
+struct session *session_find(const struct peer *peer, uint64_t id); /* NULL: not of this channel */
+void sessions_destroy(struct peer *peer);
+/* Whether the row still lets the session live; follows it to its new version. */
+bool session_holds(
+	const struct service *service, struct session *session, const struct account *account);
+
+/* serve_mail.c: may it send as this address, now */
+void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);
+
+/* serve_take.c: limits, and what became of the message */
+void serve_take_request(struct peer *peer, uint64_t id, const void *payload);
+void serve_intent(struct peer *peer, uint64_t id, const void *payload);
+void serve_outcome(struct peer *peer, uint64_t id, const void *payload);
+void serve_attach_transaction(struct peer *peer, uint64_t id, const void *payload);
+void serve_taken(
+	enum quota_answer answer, const struct query_quota_row *row, void *service, uint64_t token);
+void serve_returned(enum transaction_returned returned, void *service, uint64_t token);
+bool serve_give_back(const struct take *take, void *service);
+
+#endif

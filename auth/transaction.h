@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Takes that were granted and whose message is not yet decided.
+ *
+ * Owns their states (asked -> open -> intended -> returning) and the promise that a take is given
+ * back at most once, and only when the message was certainly not accepted.  What is uncertain stays
+ * charged.  Transactions are told apart by proxy and id: one proxy cannot touch another's.  Does
+ * not talk to the database or to a proxy: the owner gives a function that starts a give-back.  The
+ * intent is kept in memory; the spool on disk has an issue of its own.  Time is a parameter.
+ */
+#ifndef AUTH_TRANSACTION_H
+#define AUTH_TRANSACTION_H
+
+#include "common/config.h"
+#include "common/ipc.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	TRANSACTION_PROXIES_MAX = CONFIG_WORKERS_MAX,
+	TRANSACTION_OPEN_MAX = 32 * 1024,  /* of one proxy */
+	TRANSACTION_GRACE_MS = 5 * 1000,   /* a proxy without a channel may come back */
+	TRANSACTION_RETRY_MS = 600 * 1000, /* ... and a give-back is tried again this long */
+};
+
+struct take {
+	unsigned proxy;
+	uint64_t peer;  /* the channel it was asked on, a number of the owner's */
+	uint64_t id;    /* the proxy's */
+	uint64_t token; /* ours, for asynchronous answers */
+	uint64_t session, account;
+	uint32_t messages, recipients;
+	uint64_t taken_s; /* the database's name for it */
+};
+
+/* Starts the give-back, ended by transactions_returned(): later, never from within.  false: it
+ * cannot be started now. */
+typedef bool transactions_give_back(const struct take *take, void *arg);
+
+struct transactions;
+
+/* expire_ms: after which an open take without any news is forgotten (it stays charged). */
+struct transactions *transactions_new(uint64_t expire_ms, transactions_give_back *give_back,
+	void *arg) __attribute__((warn_unused_result));
+void transactions_destroy(struct transactions **transactions);
+
+/*
+ * A take is about to be asked for; take->token is set.  false: the id is in use, there are too
+ * many, or there is no memory: answer 451.
+ */
+bool transactions_begin(struct transactions *transactions, struct take *take, uint64_t now_ms)
+	__attribute__((warn_unused_result));
+
+enum transaction_next {
+	TRANSACTION_NOTHING = 1, /* nobody waits for an answer */
+	TRANSACTION_DONE,        /* answer the outcome: recorded */
+	TRANSACTION_LATER,       /* answer the outcome: not recorded, to be repeated */
+	TRANSACTION_WAIT,        /* the answer comes from a later call */
+};
+
+/*
+ * The database's answer to a take.  *take_out is a copy of what it was about.  false: nobody
+ * remembers it.  The outcome may have come first (the client left): then *next_out says how that
+ * goes on, and a granted take is being given back.
+ */
+bool transactions_granted(struct transactions *transactions, uint64_t token, uint64_t taken_s,
+	uint64_t now_ms, struct take *take_out, enum transaction_next *next_out)
+	__attribute__((warn_unused_result));
+bool transactions_refused(struct transactions *transactions, uint64_t token, struct take *take_out,
+	enum transaction_next *next_out) __attribute__((warn_unused_result));
+
+/* The end of data is about to be sent.  Idempotent.  false: no such open take. */
+bool transactions_intend(struct transactions *transactions, unsigned proxy, uint64_t id,
+	uint64_t session) __attribute__((warn_unused_result));
+
+/*
+ * What became of the message.  Idempotent; without a take nothing changes and it is DONE.  The
+ * session does not matter: it may have ended before.
+ */
+enum transaction_next transactions_outcome(struct transactions *transactions, unsigned proxy,
+	uint64_t id, enum ipc_outcome_kind kind) __attribute__((warn_unused_result));
+
+enum transaction_returned {
+	TRANSACTION_RETURNED = 1, /* recorded */
+	TRANSACTION_NOT_RETURNED, /* certainly not: it will be tried again */
+	TRANSACTION_UNCERTAIN,    /* perhaps: it is never tried again, and stays charged if not */
+};
+
+/* The end of a give-back.  NOTHING, DONE or LATER; take_out as above (false: not remembered). */
+bool transactions_returned(struct transactions *transactions, uint64_t token,
+	enum transaction_returned returned, struct take *take_out, enum transaction_next *next_out)
+	__attribute__((warn_unused_result));
+
+/* The proxy's channel is gone; its takes wait for transactions_attach(), or for the grace to pass.
+ */
+void transactions_detach(struct transactions *transactions, unsigned proxy, uint64_t now_ms);
+
+/*
+ * A proxy tells on a new channel what it has open.  A take that is remembered is its own again,
+ * unless the grant had not reached it (taken is false): then its message was refused already, and
+ * the grace gives it back.  One that is not remembered (auth itself was replaced) is believed so
+ * far that its message may go on; it is never given back: a proxy cannot mint refunds.
+ */
+void transactions_attach(
+	struct transactions *transactions, const struct take *take, bool taken, uint64_t now_ms);
+
+/* Every second: ends what waited long enough. */
+void transactions_sweep(struct transactions *transactions, uint64_t now_ms);
+
+size_t transactions_count(const struct transactions *transactions);
+
+#endif
