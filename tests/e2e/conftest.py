@@ -35,6 +35,15 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in long]
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The ends of the logs go with a failure: the directory is gone when its reader comes."""
+    report = (yield).get_result()
+    if report.failed:
+        for box in harness.living:
+            report.sections.append((f"logs in {box.directory}", box.log_tail()))
+
+
 def factory():
     """Yields a function that makes sandboxes, and ends all of them."""
     made = []

@@ -186,16 +186,17 @@ def test_a_directory_that_others_cannot_enter(tmp_path):
 def public_copy():
     """What a sandbox needs, where every user can read it: a checkout may lie in a private place."""
     top = tempfile.mkdtemp(prefix="postern-copy-")
-    os.chmod(top, 0o755)
     build = os.path.join(top, "build", os.path.basename(harness.BUILD))
-    os.makedirs(build)
-    for name in ("postern", "posternctl"):
-        shutil.copy2(os.path.join(harness.BUILD, name), build)
-    for name in ("deploy", "sql"):
-        shutil.copytree(os.path.join(harness.ROOT, name), os.path.join(top, name))
-    harness.run(["chmod", "-R", "go+rX", top])
-    yield top, build
-    shutil.rmtree(top)
+    try:
+        os.makedirs(build)
+        for name in ("postern", "posternctl"):
+            shutil.copy2(os.path.join(harness.BUILD, name), build)
+        for name in ("deploy", "sql"):
+            shutil.copytree(os.path.join(harness.ROOT, name), os.path.join(top, name))
+        assert harness.run(["chmod", "-R", "go+rX", top]).returncode == 0
+        yield top, build
+    finally:
+        shutil.rmtree(top)
 
 
 def test_without_root(public_copy, monkeypatch):
