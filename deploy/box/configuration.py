@@ -53,6 +53,10 @@ class Configuration:
         name, title = (where + ["", ""])[:2]
         self.section(name, title)[key] = value.strip()
 
+    def get(self, name, key):
+        """What an option without a title was set to; None: left at its default."""
+        return self.sections.get((name, ""), {}).get(key)
+
     def text(self):
         lines = ["# Written by deploy/sandbox."]
         for (name, title), options in self.sections.items():

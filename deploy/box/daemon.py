@@ -2,6 +2,7 @@
 """Postern itself in a sandbox: its accounts, its start, and whether it is ready."""
 
 import http.client
+import json
 import os
 import secrets
 import string
@@ -33,23 +34,35 @@ def new_password():
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(16))
 
 
-def add_account(control, login, password, **limits):
-    control("account", "add", login, text=password + "\n")
-    control("sender", "add", login, login)
-    if limits:
-        control("limits", "set", login, *[f"{meter.replace('_', '-')}={value}"
-                                          for meter, value in limits.items()])
+# More than a sandbox sends, but metered all the same.
+GENEROUS = {"messages_hour": 10**6, "messages_day": 10**7, "recipients_hour": 10**7,
+            "recipients_day": 10**8}
 
 
-def add_many(database, control, count, password):
-    """user1 ... userN, all with the password and hash of the first: one Argon2id, not a million."""
-    first = f"user1@{DOMAIN}"
-    add_account(control, first, password)
-    database.query(f"""
-        SELECT postern.accounts_add_many(
-            (SELECT array_agg('user' || n || '@{DOMAIN}') FROM generate_series(2, {count}) AS n),
-            (SELECT password_hash FROM postern.account WHERE login = '{first}'), 'default');
-        ANALYZE postern.account""")
+class Accounts:
+    """Made with posternctl; cost: its options for the price of a hash."""
+
+    def __init__(self, control, database, cost):
+        self.control = control
+        self.database = database
+        self.cost = cost
+        database.query(f"SELECT postern.plan_set('generous', '{json.dumps(GENEROUS)}')")
+
+    def add(self, login, password, **limits):
+        """With itself as its only sender, as posternctl does; limits beside those of the plan."""
+        self.control("account", "add", login, "--plan", "generous", *self.cost, text=password + "\n")
+        if limits:
+            self.control("limits", "set", login, *[f"{name}={value}" for name, value in limits.items()])
+
+    def add_many(self, count, password):
+        """user1 ... userN, all with the hash of the first: one Argon2id, not a million."""
+        first = f"user1@{DOMAIN}"
+        self.add(first, password)
+        self.database.query(f"""
+            SELECT postern.accounts_add_many(
+                (SELECT array_agg('user' || n || '@{DOMAIN}') FROM generate_series(2, {count}) AS n),
+                (SELECT password_hash FROM postern.account WHERE login = '{first}'), 'generous');
+            ANALYZE postern.account, postern.sender""")
 
 
 def get(port, path):

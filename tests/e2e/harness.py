@@ -264,9 +264,11 @@ class Sandbox:
         assert done.returncode == 0, f"posternctl {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def add_account(self, login, password, senders=None):
-        self.ctl("account", "add", login, text=f"{password}\n")
-        for sender in [login] if senders is None else senders:
+    def add_account(self, login, password, senders=(), plan="generous"):
+        """Its own address is a sender of it already."""
+        self.ctl("account", "add", login, "--plan", plan, "--memory", "8MiB", "--passes", "1",
+                 text=f"{password}\n")
+        for sender in senders:
             self.ctl("sender", "add", login, sender)
 
     def messages(self):
