@@ -88,7 +88,7 @@ const struct config_option config_options[] = {
 	ROW(PASSWORD, "processes", NUMBER, config, password.processes, DEFAULT("auto"),
 		RANGE(1, CONFIG_HASHERS_MAX), WORDS(automatic)),
 	ROW(PASSWORD, "memory_budget", SIZE, config, password.memory_budget_bytes,
-		DEFAULT("256MiB"), RANGE(8 * KIB, CONFIG_HASHERS_MAX *GIB)),
+		DEFAULT("256MiB"), RANGE(8 * KIB, 64 * GIB)),
 	ROW(PASSWORD, "queue", NUMBER, config, password.queue, DEFAULT("128"), RANGE(1, 65536)),
 	ROW(PASSWORD, "cache_entries", NUMBER, config, password.cache_entries, DEFAULT("16384"),
 		RANGE(0, 1024 * 1024)),

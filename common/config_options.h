@@ -36,7 +36,6 @@ struct config_section {
 extern const struct config_section config_sections[CONFIG_SECTION_COUNT];
 
 enum config_type {
-	CONFIG_TYPE_TEXT,
 	CONFIG_TYPE_SECRET,
 	CONFIG_TYPE_PATH,
 	CONFIG_TYPE_DOMAIN,
