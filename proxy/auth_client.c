@@ -360,10 +360,14 @@ static void on_close(struct channel *channel, const char *reason, void *arg)
 static void announce_session(uint64_t id, void *value, void *arg)
 {
 	struct auth_client *client = arg;
-	struct ipc_session payload = announcement(value);
+	const struct session *session = value;
+	struct ipc_session payload = announcement(session);
 
-	if (((const struct session *)value)->authenticated)
-		channel_send(client->channel, IPC_ATTACH_SESSION, id, &payload, sizeof payload);
+	if (!session->authenticated)
+		return;
+	payload.login_len = (uint16_t)strlen(session->login);
+	memcpy(payload.login, session->login, payload.login_len);
+	channel_send(client->channel, IPC_ATTACH_SESSION, id, &payload, sizeof payload);
 }
 
 static void announce_transaction(uint64_t id, void *value, void *arg)
