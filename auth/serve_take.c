@@ -147,7 +147,7 @@ void serve_outcome(struct peer *peer, uint64_t id, const void *payload)
 	const struct take take = {.proxy = peer->index, .id = id};
 
 	answer_outcome(peer->service, &take,
-		transactions_outcome(peer->service->transactions, peer->index, id, outcome->session,
+		transactions_outcome(peer->service->transactions, peer->index, id,
 			(enum ipc_outcome_kind)outcome->kind));
 }
 
