@@ -34,7 +34,7 @@ struct child_start {
 	struct config *config;
 	int control;
 	struct counters *page;
-	const struct child_listener *listeners; /* proxy only */
+	const struct child_listener *listeners; /* proxy: SMTP; admin: its one of HTTP */
 	size_t listener_count;
 	const struct child_confinement *confinement;
 	uint8_t ticket_seed[32]; /* random, the same for all proxies of one master; zero elsewhere

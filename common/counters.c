@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -66,13 +68,46 @@ static void store(enum counter counter, uint64_t value)
 	__atomic_store_n(&own->values[counter], value, __ATOMIC_RELAXED);
 }
 
-void counters_fold(struct counters *into, const struct counters *from)
+void counters_fold(struct counters *into, struct counters *from)
 {
+	uint64_t folds = into->folds;
+
+	__atomic_store_n(&into->folds, folds + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_store_n(&from->retired, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < COUNTER_COUNT; i++) {
 		if (!counter_info[i].gauge)
 			__atomic_store_n(&into->values[i],
 				into->values[i] + counter_read(from, (enum counter)i),
 				__ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&into->folds, folds + 2, __ATOMIC_RELEASE);
+}
+
+static void add_pages(
+	const struct counters *const *pages, size_t count, uint64_t total[COUNTER_COUNT])
+{
+	memset(total, 0, COUNTER_COUNT * sizeof *total);
+	for (size_t n = 0; n < count; n++) {
+		if (__atomic_load_n(&pages[n]->retired, __ATOMIC_RELAXED) != 0)
+			continue;
+		for (int i = 0; i < COUNTER_COUNT; i++)
+			total[i] += counter_read(pages[n], (enum counter)i);
+	}
+}
+
+void counters_total(
+	const struct counters *const *pages, size_t count, uint64_t total_out[COUNTER_COUNT])
+{
+	/* A fold takes a microsecond; a master that died within one must not hang its reader. */
+	for (int attempt = 0; attempt < 1000; attempt++) {
+		uint64_t before = __atomic_load_n(&pages[0]->folds, __ATOMIC_ACQUIRE);
+		add_pages(pages, count, total_out);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		uint64_t after = __atomic_load_n(&pages[0]->folds, __ATOMIC_RELAXED);
+		if (before == after && before % 2 == 0)
+			return;
+		sched_yield();
 	}
 }
 
@@ -99,4 +134,9 @@ void counter_sub(enum counter gauge, uint64_t amount)
 void counters_heartbeat(uint64_t now_ms)
 {
 	__atomic_store_n(&own->heartbeat_ms, now_ms, __ATOMIC_RELAXED);
+}
+
+uint64_t counters_last_heartbeat(const struct counters *page)
+{
+	return __atomic_load_n(&page->heartbeat_ms, __ATOMIC_RELAXED);
 }

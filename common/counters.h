@@ -28,6 +28,8 @@ extern const struct counter_info counter_info[COUNTER_COUNT];
 
 struct counters {
 	uint64_t heartbeat_ms; /* clock_monotonic_ms() of the last turn that its timer saw */
+	uint64_t folds;        /* of the master's page: odd while a page is being folded into it */
+	uint64_t retired; /* written by the master: its counters are in the master's page now */
 	uint64_t values[COUNTER_COUNT];
 };
 
@@ -39,8 +41,16 @@ int counters_create(struct counters **mapped_out) __attribute__((warn_unused_res
 const struct counters *counters_map(int fd); /* for reading; NULL with errno */
 void counters_unmap(const struct counters *counters);
 
-/* Adds the counters (not the gauges) of a process that ended. */
-void counters_fold(struct counters *into, const struct counters *from);
+/* The master's: adds the counters (not the gauges) of a process that ended, and retires its page.
+ */
+void counters_fold(struct counters *into, struct counters *from);
+
+/*
+ * Sums all pages, gauges too.  Counters of a page that is being folded are counted once: neither
+ * missed nor twice, so that no total is ever seen to decrease.  pages[0] is the master's.
+ */
+void counters_total(
+	const struct counters *const *pages, size_t count, uint64_t total_out[COUNTER_COUNT]);
 
 /* The calling process's own page.  Before it is set, counting goes to a private page. */
 void counters_own(struct counters *page);
@@ -48,6 +58,7 @@ void counter_add(enum counter counter, uint64_t amount);
 void counter_set(enum counter gauge, uint64_t value);
 void counter_sub(enum counter gauge, uint64_t amount);
 void counters_heartbeat(uint64_t now_ms);
+uint64_t counters_last_heartbeat(const struct counters *page);
 uint64_t counter_read(const struct counters *page, enum counter counter); /* one untorn value */
 
 #endif
