@@ -330,11 +330,11 @@ static void check_title(
 		const struct heading *other = &reader->outline->headings[i];
 		if (other->section != section)
 			continue;
-		if (title == NULL || other->title == NULL)
+		if (!config_sections[section].titled)
 			config_complain(reader->errors, line,
 				"section '%s' is given twice (first at line %u); join them", name,
 				other->line);
-		else if (strcmp(title, other->title) == 0)
+		else if (title != NULL && other->title != NULL && strcmp(title, other->title) == 0)
 			config_complain(reader->errors, line,
 				"section '%s' has the title '%s' twice (first at line %u); choose "
 				"another",

@@ -274,8 +274,8 @@ static const struct refused {
 		":6: password: 1 hash process of 512MiB do"},
 	{"dearer than auth verifies", MINIMAL "password { memory = 256MiB passes = 5 }\n",
 		":6: password: memory * passes is more than 1GiB"},
-	{"not whole KiB", MINIMAL "password { memory = 100000 }\n",
-		":6: password.memory: 100000 is not a whole number of KiB"},
+	{"not whole KiB", MINIMAL "password { memory = 100001 }\n",
+		":6: password.memory: 100001 is not a whole number of KiB"},
 	{"one user twice", MINIMAL "users {\nauth = mail\nprobe = mail\n}\n",
 		":8: users: auth and probe are both 'mail'"},
 };
