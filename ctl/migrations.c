@@ -126,7 +126,7 @@ static int take_entry(
 	if (strtoul(name, NULL, 10) != set->count + 1)
 		return say(ctl, name, "the numbers have a gap, or one is there twice");
 	set->count++;
-	(void)snprintf(file->name, sizeof(file->name), "%s", name);
+	(void)snprintf(file->name, sizeof(file->name), "%.*s", MIGRATION_NAME_MAX - 1, name);
 	problem = read_file(directory, file);
 	return problem == NULL ? EX_OK : say(ctl, name, problem);
 }

@@ -58,8 +58,31 @@ struct backend {
 	struct pending pending[BACKEND_PENDING_MAX]; /* a ring */
 	size_t first, count, owed;                   /* owed: without the local ones */
 	bool idle;                                   /* no transaction */
-	bool *alive;
+	bool aborted;                                /* memory goes when depth is 0 */
+	unsigned depth;                              /* callbacks of the owner under way */
 };
+
+/* Around a callback, which may abort the backend. */
+static void enter(struct backend *backend)
+{
+	backend->depth++;
+}
+
+static void destroy(struct backend *backend)
+{
+	smtp_reply_free(&backend->reply);
+	free(backend);
+}
+
+/* False: it was aborted, and must not be touched any more. */
+static bool leave(struct backend *backend)
+{
+	bool alive = !backend->aborted;
+
+	if (--backend->depth == 0 && !alive)
+		destroy(backend);
+	return alive;
+}
 
 static void set_state(struct backend *backend, enum backend_state state)
 {
@@ -163,13 +186,12 @@ void backend_abort(struct backend **pointer)
 	if (backend == NULL)
 		return;
 	*pointer = NULL;
-	if (backend->alive != NULL)
-		*backend->alive = false;
 	stream_destroy(&backend->stream);
 	evtimer_del(&backend->timer);
-	smtp_reply_free(&backend->reply);
 	counter_sub(COUNTER_BACKEND_CONNECTIONS, 1);
-	free(backend);
+	backend->aborted = true;
+	if (backend->depth == 0)
+		destroy(backend);
 }
 
 void backend_close(struct backend **pointer)
@@ -346,27 +368,20 @@ static void hello_reply(struct backend *backend)
 	}
 }
 
-/* Gives out what is at the head: one reply of the backend's, then local ones behind it. */
+/* Gives out what is at the head: one reply of the backend's, then local ones behind it.  Within
+ * on_bytes(), which keeps the memory. */
 static void credit(struct backend *backend)
 {
-	bool alive = true, *outer = backend->alive;
-
-	backend->alive = &alive;
 	struct pending slot = pop(backend);
+
 	if (slot.command == BACKEND_END)
 		set_state(backend, STATE_READY);
 	backend->events->on_reply(
 		(enum backend_command)slot.command, &backend->reply, backend->arg);
-	while (alive && backend->count > 0 &&
+	while (!backend->aborted && backend->count > 0 &&
 		backend->pending[backend->first].command == BACKEND_LOCAL)
 		backend->events->on_local((enum reply_id)pop(backend).local, backend->arg);
-	if (!alive) {
-		if (outer != NULL)
-			*outer = false;
-		return;
-	}
-	backend->alive = outer;
-	if (backend->state != STATE_DEAD)
+	if (!backend->aborted && backend->state != STATE_DEAD)
 		arm(backend);
 }
 
@@ -402,7 +417,6 @@ static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 	size_t done = 0, consumed;
 
 	while (done < len) {
-		bool alive = true;
 		enum smtp_reply_status status =
 			smtp_reply_feed(&backend->reply, bytes + done, len - done, &consumed);
 		done += consumed;
@@ -412,15 +426,10 @@ static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 			die(backend, smtp_reply_why(&backend->reply));
 			return len;
 		}
-		bool *outer = backend->alive;
-		backend->alive = &alive;
+		enter(backend);
 		on_reply(backend);
-		if (!alive) {
-			if (outer != NULL)
-				*outer = false;
+		if (!leave(backend))
 			return len;
-		}
-		backend->alive = outer;
 		if (backend->state == STATE_DEAD || backend->stream != stream)
 			return len;
 		smtp_reply_reset(&backend->reply);
