@@ -4,6 +4,8 @@
 Owns starting and ending it; knows nothing of Postern's schema.  initdb refuses root, so as root the
 server runs as the user postgres.  KEEP=1 leaves the directory.
 """
+import atexit
+import functools
 import glob
 import os
 import pwd
@@ -15,6 +17,7 @@ import time
 
 import psycopg
 
+SQL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "sql")
 USER = "postgres"  # of the server's account when root, and of the cluster's superuser always
 
 
@@ -95,3 +98,19 @@ class Server:
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE template0")
         return name
+
+
+@functools.lru_cache(maxsize=None)
+def shared():
+    """The session's server, started by the first caller and ended with the interpreter."""
+    server = Server()
+    atexit.register(server.destroy)
+    return server.start()
+
+
+def apply_migrations(dsn):
+    """What posternctl db migrate does, without posternctl: each file in a transaction of its own."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for path in sorted(glob.glob(os.path.join(SQL, "[0-9][0-9][0-9][0-9]_*.sql"))):
+            with open(path, encoding="utf-8") as file, connection.transaction():
+                connection.execute(file.read())

@@ -1,0 +1,889 @@
+# SPDX-License-Identifier: ISC
+"""The schema by itself: privileges, look-up, versions, and the strictness of the limits."""
+import random
+import threading
+from collections import namedtuple
+
+import psycopg
+import pytest
+from psycopg import errors
+
+import pg
+
+HASH = "$argon2id$v=19$m=8,t=1,p=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+NOW = 1_800_000_000  # the start of a slot of 150 s, and of one of 30 min
+HOUR, DAY = 3600, 86400
+Take = namedtuple("Take", "result meter limit reset taken")
+
+SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "quota_take", "quota_give_back"}
+ADMIN_FUNCTIONS = {"contract", "account_add", "accounts_add_many", "account_set_password", "account_set_enabled",
+                   "account_set_plan", "account_list", "account_show", "sender_add", "sender_del", "sender_list",
+                   "limits_set", "limits_show", "plan_set", "plan_list"}
+
+
+class Database:
+    """A migrated database with one connection a role."""
+
+    def __init__(self, server):
+        self.server = server
+        self.name = server.create_database()
+        pg.apply_migrations(server.dsn(self.name))
+        self.owner = self.connect(pg.USER)
+        self.admin = self.connect("postern_admin")
+        self.service = self.connect("postern_service")
+        self.count = 0
+
+    def connect(self, user):
+        return psycopg.connect(self.server.dsn(self.name, user), autocommit=True)
+
+    def account(self, limits="{}", login=None):
+        """A new account; returns its id."""
+        self.count += 1
+        login = login or f"account{self.count}@example.test"
+        account_id = one(self.admin, "SELECT postern.account_add(%s, %s)", login, HASH)
+        self.admin.execute("SELECT postern.limits_set(%s, %s)", (login, limits))
+        return account_id
+
+    def login(self, account_id):
+        return one(self.owner, "SELECT login FROM postern.account WHERE account_id = %s", account_id)
+
+    def take(self, account_id, messages, recipients, at):
+        row = self.owner.execute("SELECT * FROM postern.quota_take_at(%s, %s, %s, to_timestamp(%s))",
+                                 (account_id, messages, recipients, at)).fetchone()
+        return Take(*row)
+
+    def give_back(self, account_id, taken, messages, recipients):
+        return one(self.service, "SELECT postern.quota_give_back(%s, %s, %s, %s)",
+                   account_id, taken, messages, recipients)
+
+    def version(self, login):
+        return one(self.service, "SELECT version FROM postern.account_lookup(%s)", login)
+
+    def close(self):
+        for connection in (self.owner, self.admin, self.service):
+            connection.close()
+
+
+def one(connection, sql, *values):
+    row = connection.execute(sql, values).fetchone()
+    return row[0] if row else None
+
+
+@pytest.fixture(scope="module")
+def db():
+    database = Database(pg.shared())
+    yield database
+    database.close()
+
+
+# ------------------------------------------------------------------ privileges
+@pytest.mark.parametrize("statement", [
+    "SELECT * FROM postern.account",
+    "SELECT password_hash FROM postern.account",
+    "SELECT * FROM postern.sender",
+    "SELECT * FROM postern.plan",
+    "SELECT * FROM postern.meter",
+    "SELECT * FROM postern.schema_version",
+    "UPDATE postern.meter SET hour_messages = 0",
+    "DELETE FROM postern.meter",
+    "INSERT INTO postern.plan (name) VALUES ('mine')",
+    "TRUNCATE postern.account CASCADE",
+    "SELECT nextval('postern.version_number')",
+    "SELECT postern.quota_take_at(1, 1, 1, now())",
+    "SELECT postern.meter_turn(1, 1)",
+    "SELECT postern.account_set_password('a', NULL)",
+    "SELECT postern.account_add('mallory')",
+    "SELECT * FROM postern.account_list()",
+    "SELECT postern.limits_set('a', '{}')",
+    "CREATE TEMP TABLE shadow (a int)",
+    "CREATE TABLE postern.mine (a int)",
+    "CREATE TABLE public.mine (a int)",
+    "CREATE SCHEMA mine",
+    "CREATE FUNCTION postern.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "ALTER FUNCTION postern.contract() RENAME TO other",
+    "SET ROLE postern_owner",
+    "SET ROLE postern_admin",
+    "SET SESSION AUTHORIZATION postern_owner",
+    "GRANT postern_owner TO postern_service",
+    "ALTER ROLE postern_admin NOLOGIN",
+    "COPY postern.account TO STDOUT",
+    "SELECT rolpassword FROM pg_authid",
+])
+def test_service_role_is_refused(db, statement):
+    with pytest.raises(errors.InsufficientPrivilege):
+        db.service.execute(statement)
+
+
+@pytest.mark.parametrize("statement", [
+    "SELECT * FROM postern.account",
+    "UPDATE postern.account SET status = 'enabled'",
+    "SELECT * FROM postern.account_lookup('a')",
+    "SELECT postern.quota_take(1, 1, 1)",
+    "CREATE TEMP TABLE shadow (a int)",
+    "SET ROLE postern_owner",
+])
+def test_admin_role_is_refused(db, statement):
+    with pytest.raises(errors.InsufficientPrivilege):
+        db.admin.execute(statement)
+
+
+def test_each_role_executes_its_functions_and_no_other(db):
+    for role, wanted in (("postern_service", SERVICE_FUNCTIONS), ("postern_admin", ADMIN_FUNCTIONS)):
+        rows = db.owner.execute("SELECT proname FROM pg_proc WHERE pronamespace = 'postern'::regnamespace"
+                                " AND has_function_privilege(%s, oid, 'EXECUTE')", (role,)).fetchall()
+        assert {row[0] for row in rows} == wanted, role
+
+
+def test_every_function_is_pinned(db):
+    rows = db.owner.execute(
+        "SELECT proname, lanname, prosecdef, proconfig, proowner::regrole::text,"
+        " has_function_privilege('public', p.oid, 'EXECUTE')"
+        " FROM pg_proc p JOIN pg_language l ON l.oid = prolang"
+        " WHERE pronamespace = 'postern'::regnamespace").fetchall()
+    assert len(rows) > 20
+    for name, language, definer, config, owner, public in rows:
+        assert language == "plpgsql", name
+        assert definer, name
+        assert config == ["search_path=postern, pg_catalog, pg_temp"], name
+        assert owner == "postern_owner", name
+        assert not public, name
+
+
+def test_a_later_function_is_not_public_either(db):
+    with db.owner.transaction(force_rollback=True):
+        db.owner.execute("SET LOCAL ROLE postern_owner")
+        db.owner.execute("CREATE FUNCTION postern.later() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'")
+        assert not one(db.owner, "SELECT has_function_privilege('postern_service', 'postern.later()', 'EXECUTE')")
+
+
+def test_owner_cannot_log_in(db):
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        db.connect("postern_owner")
+
+
+def test_service_settings(db):
+    shown = {name: one(db.service, f"SHOW {name}") for name in (
+        "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "jit")}
+    assert shown == {"statement_timeout": "2s", "lock_timeout": "1s",
+                     "idle_in_transaction_session_timeout": "5s", "jit": "off"}
+
+
+def test_contract(db):
+    assert one(db.service, "SELECT postern.contract()") == 1
+
+
+# --------------------------------------------------------------------- look-up
+def lookup(db, login):
+    cursor = db.service.execute("SELECT * FROM postern.account_lookup(%s)", (login,))
+    names = [column.name for column in cursor.description]
+    rows = cursor.fetchall()
+    assert len(rows) <= 1
+    return dict(zip(names, rows[0])) if rows else None
+
+
+def test_lookup_gives_the_contract(db):
+    account_id = db.account(login="Alice@Example.TEST")
+    row = lookup(db, "aLICE@example.test")
+    assert list(row) == ["account_id", "version", "login", "password_hash", "enabled", "recipients",
+                         "message_bytes", "senders", "sender_count"]
+    assert row["account_id"] == account_id
+    assert row["login"] == "alice@example.test"
+    assert row["password_hash"] == HASH
+    assert row["enabled"] is True
+    assert (row["recipients"], row["message_bytes"]) == (100, 0)
+    assert (row["senders"], row["sender_count"]) == (["a:alice@example.test"], 1)
+
+
+@pytest.mark.parametrize("login", ["", "nobody", "' OR 1=1--", "' OR ''='", "\\", "\\'", "$1", "%", "_", "*",
+                                   "alice@example.test'--", "alice@example.test ", " alice@example.test",
+                                   "x" * 320, "x" * 321, "x" * 100_000, "{alice@example.test}"])
+def test_lookup_of_the_unknown_gives_no_row(db, login):
+    if lookup(db, "alice@example.test") is None:
+        db.account(login="alice@example.test")
+    assert lookup(db, login) is None
+
+
+@pytest.mark.parametrize("login", ["o'brien", "' or 1=1--", 'a"b', "back\\slash", "$1", "100%", "under_score",
+                                   "y" * 320, "{brace}", "jörg@example.test", "пример@example.test"])
+def test_odd_logins_are_found_and_only_they(db, login):
+    account_id = db.account(login=login)
+    assert lookup(db, login)["account_id"] == account_id
+    assert lookup(db, login[:-1]) is None
+
+
+def test_only_ascii_is_folded(db):
+    account_id = db.account(login="JÖRG")
+    assert lookup(db, "jÖrg")["account_id"] == account_id
+    assert lookup(db, "jörg") is None
+
+
+@pytest.mark.parametrize("octets", [b"\xff", b"a\xc3", b"\xc0\xaf", b"\xed\xa0\x80"])
+def test_invalid_utf8_is_an_error_and_the_connection_goes_on(db, octets):
+    result = db.service.pgconn.exec_params(b"SELECT * FROM postern.account_lookup($1)", [octets])
+    assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"22021"
+    assert one(db.service, "SELECT postern.contract()") == 1
+
+
+def test_lookup_of_a_disabled_account_without_password(db):
+    login = "nopassword@example.test"
+    db.admin.execute("SELECT postern.account_add(%s)", (login,))
+    db.admin.execute("SELECT postern.account_set_enabled(%s, false)", (login,))
+    row = lookup(db, login)
+    assert row["password_hash"] is None
+    assert row["enabled"] is False
+
+
+def test_lookup_tells_limits_of_one_message(db):
+    account_id = db.account('{"recipients_message": 7, "message_bytes": 1000}')
+    row = lookup(db, db.login(account_id))
+    assert (row["recipients"], row["message_bytes"]) == (7, 1000)
+    db.admin.execute("SELECT postern.limits_set(%s, %s)",
+                     (db.login(account_id), '{"recipients_message": "unlimited", "message_bytes": null}'))
+    row = lookup(db, db.login(account_id))
+    assert (row["recipients"], row["message_bytes"]) == (0, 0)
+
+
+# --------------------------------------------------------------------- senders
+def test_lookup_tells_32_senders_and_that_there_are_more(db):
+    login = db.login(db.account())
+    for n in range(31):
+        assert one(db.admin, "SELECT postern.sender_add(%s, %s)", login, f"s{n:02}@example.test") is True
+    row = lookup(db, login)
+    assert (len(row["senders"]), row["sender_count"]) == (32, 32)
+    db.admin.execute("SELECT postern.sender_add(%s, '*')", (login,))
+    db.admin.execute("SELECT postern.sender_add(%s, '@big.test')", (login,))
+    row = lookup(db, login)
+    assert (len(row["senders"]), row["sender_count"]) == (32, 33)
+    assert one(db.service, "SELECT postern.sender_owned(%s, 'anybody@else.test')", row["account_id"]) is True
+
+
+def test_lookup_spells_the_kinds(db):
+    login = "kinds"  # not an address: no sender of its own
+    db.admin.execute("SELECT postern.account_add(%s)", (login,))
+    assert lookup(db, login)["senders"] == []
+    for sender in ("*", "@Example.TEST", "Bob@example.test"):
+        db.admin.execute("SELECT postern.sender_add(%s, %s)", (login, sender))
+    assert sorted(lookup(db, login)["senders"]) == ["*", "a:bob@example.test", "d:example.test"]
+
+
+@pytest.mark.parametrize("address, owned", [
+    ("me@own.test", True), ("ME@Own.Test", True), ("you@own.test", False), ("me@own.test ", False),
+    ("any@dom.test", True), ("ANY@DOM.TEST", True), ("any@sub.dom.test", False), ("any@xdom.test", False),
+    ("any@dom.test.evil", False), ("@dom.test", True), ('"a@b"@dom.test', True), ("any@dom.test@evil.test", False),
+    ("dom.test", False), ("", False), ("*", False), ("@", False), ("' OR 1=1--", False), ("%@dom.tes_", False),
+])
+def test_sender_owned(db, address, owned):
+    login = "senders@owner.test"
+    if lookup(db, login) is None:
+        db.account(login=login)
+        db.admin.execute("SELECT postern.sender_add(%s, 'me@own.test')", (login,))
+        db.admin.execute("SELECT postern.sender_add(%s, '@dom.test')", (login,))
+    account_id = lookup(db, login)["account_id"]
+    assert one(db.service, "SELECT postern.sender_owned(%s, %s)", account_id, address) is owned
+
+
+@pytest.mark.parametrize("sender", ["", "alice", "@", "a@", "a@b c", "@@b.test", "a\n@b.test", "a@b.test\r", "@b.test@c",
+                                    "a@.test", "a@b..test", "a@b.", "**", "x" * 320 + "@a.test", None])
+def test_what_is_no_sender_is_refused(db, sender):
+    login = db.login(db.account())
+    with pytest.raises(errors.InvalidParameterValue):
+        db.admin.execute("SELECT postern.sender_add(%s, %s)", (login, sender))
+
+
+def test_sender_add_and_del_tell_whether_they_did_anything(db):
+    login = db.login(db.account())
+    assert one(db.admin, "SELECT postern.sender_add(%s, 'a@b.test')", login) is True
+    assert one(db.admin, "SELECT postern.sender_add(%s, 'A@B.test')", login) is False
+    assert one(db.admin, "SELECT postern.sender_del(%s, 'A@b.TEST')", login) is True
+    assert one(db.admin, "SELECT postern.sender_del(%s, 'a@b.test')", login) is False
+
+
+def test_sender_list_pages(db):
+    login = "pages"
+    db.admin.execute("SELECT postern.account_add(%s)", (login,))
+    senders = ["a@x.test", "b@x.test", "*", "@y.test", "@z.test"]
+    for sender in reversed(senders):
+        db.admin.execute("SELECT postern.sender_add(%s, %s)", (login, sender))
+    after, seen = None, []
+    while True:
+        page = db.admin.execute("SELECT * FROM postern.sender_list(%s, %s, 2)", (login, after)).fetchall()
+        if not page:
+            break
+        seen += [row[0] for row in page]
+        after = seen[-1]
+    assert seen == senders
+
+
+# -------------------------------------------------------------------- versions
+@pytest.mark.parametrize("change", [
+    "SELECT postern.account_set_password('{login}', NULL)",
+    "SELECT postern.account_set_enabled('{login}', false)",
+    "SELECT postern.account_set_plan('{login}', 'other')",
+    "SELECT postern.limits_set('{login}', '{{\"messages_hour\": 1}}')",
+    "SELECT postern.sender_add('{login}', 'new@example.test')",
+    "SELECT postern.sender_del('{login}', '{login}')",
+    "SELECT postern.plan_set('default', '{{\"messages_day\": 5000}}')",
+])
+def test_every_change_raises_the_version(db, change):
+    db.admin.execute("SELECT postern.plan_set('other')")
+    login = db.login(db.account())
+    before = db.version(login)
+    db.admin.execute(change.format(login=login))
+    assert db.version(login) > before
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE postern.account SET status = 'disabled' WHERE account_id = {id}",
+    "INSERT INTO postern.sender VALUES ({id}, 'any', '*')",
+    "UPDATE postern.sender SET value = 'x@y.test' WHERE account_id = {id}",
+    "DELETE FROM postern.sender WHERE account_id = {id}",
+])
+def test_a_change_by_hand_raises_the_version_too(db, change):
+    account_id = db.account()
+    login = db.login(account_id)
+    before = db.version(login)
+    db.owner.execute(change.format(id=account_id))
+    assert db.version(login) > before
+
+
+def test_a_sender_that_moves_raises_both_versions(db):
+    old, new = db.account(), db.account()
+    versions = db.version(db.login(old)), db.version(db.login(new))
+    db.owner.execute("UPDATE postern.sender SET account_id = %s WHERE account_id = %s", (new, old))
+    assert db.version(db.login(old)) > versions[0]
+    assert db.version(db.login(new)) > versions[1]
+
+
+def test_a_change_of_another_account_does_not(db):
+    login, other = db.login(db.account()), db.login(db.account())
+    before = db.version(login)
+    db.admin.execute("SELECT postern.account_set_enabled(%s, false)", (other,))
+    db.admin.execute("SELECT postern.sender_add(%s, '*')", (other,))
+    assert db.version(login) == before
+
+
+def test_takes_do_not_raise_the_version(db):
+    account_id = db.account()
+    before = db.version(db.login(account_id))
+    assert db.take(account_id, 1, 1, NOW).result == 0
+    assert db.version(db.login(account_id)) == before
+
+
+def test_a_recreated_account_has_another_version_and_id(db):
+    account_id = db.account(login="again@example.test")
+    before = db.version("again@example.test")
+    db.owner.execute("DELETE FROM postern.account WHERE account_id = %s", (account_id,))
+    assert db.account(login="again@example.test") != account_id
+    assert db.version("again@example.test") > before
+
+
+def wait_until_blocked(db, connection):
+    """Until another connection waits for a lock that this one holds."""
+    for _ in range(2000):
+        if one(db.owner, "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))",
+               connection.info.backend_pid):
+            return
+    raise AssertionError("nobody waits")
+
+
+def in_thread(function):
+    result = {}
+
+    def run():
+        try:
+            result["value"] = function()
+        except psycopg.Error as error:
+            result["error"] = error
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def join():
+        thread.join(10)
+        assert not thread.is_alive()
+        if "error" in result:
+            raise result["error"]
+        return result.get("value")
+    return join
+
+
+def test_versions_are_drawn_in_the_order_of_commits(db):
+    """A plan's change that began first and ends last must not hide below the account's version."""
+    login = db.login(db.account())
+    with db.connect("postern_admin") as first, db.connect("postern_admin") as second:
+        with first.transaction():
+            first.execute("SELECT postern.plan_set('default', '{\"messages_day\": 5000}')")
+            join = in_thread(lambda: second.execute("SELECT postern.account_set_enabled(%s, false)", (login,)))
+            wait_until_blocked(db, first)
+            before = db.version(login)
+        join()
+        assert db.version(login) > before
+        with second.transaction():
+            second.execute("SELECT postern.account_set_enabled(%s, true)", (login,))
+            join = in_thread(lambda: first.execute("SELECT postern.plan_set('default', '{\"messages_day\": 5000}')"))
+            wait_until_blocked(db, second)
+        between = one(db.owner, "SELECT version FROM postern.account WHERE login = %s", login)
+        join()
+        assert db.version(login) > between
+
+
+# ------------------------------------------------------------------- the meter
+def test_a_limit_holds_and_tells_when_there_is_room(db):
+    account_id = db.account('{"messages_hour": 3}')
+    for second in (0, 160, 310):
+        assert db.take(account_id, 1, 1, NOW + second)[:4] == (0, None, None, None)
+    refused = db.take(account_id, 1, 1, NOW + 400)
+    assert refused[:3] == (1, "messages per hour", 3)
+    assert refused.taken is None
+    assert refused.reset == NOW + 150 + HOUR  # the end of the first slot, and an hour
+    assert db.take(account_id, 1, 1, refused.reset - 1).reset == refused.reset
+    assert db.take(account_id, 1, 1, refused.reset).result == 0
+    assert db.take(account_id, 1, 1, refused.reset).reset == NOW + 300 + HOUR
+
+
+@pytest.mark.parametrize("meter, limits, messages, recipients, window, slot", [
+    ("messages per hour", '{"messages_hour": 5}', 5, 5, HOUR, 150),
+    ("recipients per hour", '{"recipients_hour": 5}', 1, 5, HOUR, 150),
+    ("messages per day", '{"messages_day": 5}', 5, 5, DAY, 1800),
+    ("recipients per day", '{"recipients_day": 5}', 1, 5, DAY, 1800),
+])
+def test_boundaries_of_each_meter(db, meter, limits, messages, recipients, window, slot):
+    for offset in (0, 1, slot // 2, slot - 1, slot - 0.001):
+        account_id = db.account(limits)
+        taken = NOW + 7 * slot + offset
+        assert db.take(account_id, messages, recipients, taken).result == 0
+        for later in (0, 1, window - slot, window - 1, window - 0.001, window):
+            got = db.take(account_id, messages, recipients, taken + later)
+            want_refused = later < window or (taken + later) // slot == taken // slot + window // slot
+            assert (got.result == 1) == want_refused, (offset, later)
+            if not want_refused:
+                break
+            assert got[:3] == (1, meter, 5)
+            assert got.reset == NOW + 8 * slot + window
+        assert db.take(account_id, messages, recipients, NOW + 8 * slot + window).result == 0
+
+
+def worst_window(granted, window):
+    """The most that any window of this length holds; both ends count."""
+    worst = 0
+    for end, _ in granted:
+        worst = max(worst, sum(n for at, n in granted if end - window <= at <= end))
+    return worst
+
+
+@pytest.mark.parametrize("limits, window, slot, seed", [
+    ('{"messages_hour": 20}', HOUR, 150, 1), ('{"messages_hour": 20}', HOUR, 150, 2),
+    ('{"messages_day": 20}', DAY, 1800, 3), ('{"messages_day": 20}', DAY, 1800, 4),
+])
+def test_no_window_holds_more_than_the_limit(db, limits, window, slot, seed):
+    """Random takes, among them right at the ends of slots; and no refusal that was not due."""
+    rng = random.Random(seed)
+    account_id = db.account(limits)
+    at, granted, refused = float(NOW), [], 0
+    for _ in range(400):
+        at += rng.choice((0, 0.001, 1, slot / 3, slot, window / 20, window / 8))
+        if rng.random() < 0.2:
+            at = (at // slot + 1) * slot - rng.choice((0, 0.001, 1))
+        n = rng.choice((1, 1, 1, 2, 5))
+        got = db.take(account_id, n, 1, at)
+        if got.result == 0:
+            granted.append((at, n))
+        else:
+            refused += 1
+            counted = sum(k for when, k in granted if when // slot >= at // slot - window // slot)
+            assert counted + n > 20, "refused although it would have fitted"
+    assert refused > 20 and len(granted) > 50
+    assert worst_window(granted, window) <= 20
+
+
+def test_reset_is_the_first_moment_that_fits(db):
+    rng = random.Random(7)
+    account_id = db.account('{"messages_hour": 30, "messages_day": 60}')
+    at, seen = NOW, set()
+    for _ in range(150):
+        at += rng.choice((1, 100, 400))
+        n = rng.choice((1, 3, 9))
+        got = db.take(account_id, n, 1, at)
+        if got.result == 0:
+            continue
+        seen.add(got.meter)
+        assert db.take(account_id, n, 1, got.reset - 1).result == 1
+        at = got.reset
+        assert db.take(account_id, n, 1, at).result == 0
+    assert seen == {"messages per hour", "messages per day"}
+
+
+def test_the_meter_that_is_empty_longest_is_named(db):
+    account_id = db.account('{"messages_hour": 1, "recipients_hour": 1, "messages_day": 1, "recipients_day": 1}')
+    assert db.take(account_id, 1, 1, NOW).result == 0
+    assert db.take(account_id, 1, 1, NOW)[:4] == (1, "messages per day", 1, NOW + 1800 + DAY)
+    assert db.take(account_id, 0, 1, NOW)[:4] == (1, "recipients per day", 1, NOW + 1800 + DAY)
+
+
+def test_a_refusal_takes_nothing(db):
+    account_id = db.account('{"messages_hour": 10, "recipients_hour": 3}')
+    assert db.take(account_id, 1, 4, NOW)[:4] == (2, "recipients per hour", 3, 0)
+    assert db.take(account_id, 1, 3, NOW).result == 0
+    for _ in range(20):
+        assert db.take(account_id, 1, 1, NOW)[:2] == (1, "recipients per hour")
+    assert db.take(account_id, 9, 0, NOW).result == 0
+
+
+@pytest.mark.parametrize("limits, messages, meter", [
+    ('{"messages_hour": 0}', 1, "messages per hour"), ('{"messages_day": 4}', 5, "messages per day"),
+])
+def test_what_never_fits_is_told(db, limits, messages, meter):
+    account_id = db.account(limits)
+    got = db.take(account_id, messages, 1, NOW)
+    assert (got.result, got.meter) == (2, meter)
+
+
+def test_unlimited_is_counted_and_never_refused(db):
+    account_id = db.account('{"messages_hour": "unlimited", "messages_day": "unlimited",'
+                            ' "recipients_hour": "unlimited", "recipients_day": "unlimited"}')
+    for step in range(5):
+        assert db.take(account_id, 1_000_000, 1_000_000, NOW + step * 200).result == 0
+    db.admin.execute("SELECT postern.limits_set(%s, %s)", (db.login(account_id), '{"messages_hour": 5000000}'))
+    assert db.take(account_id, 1, 1, NOW + 1000)[:3] == (1, "messages per hour", 5_000_000)
+
+
+def test_limits_count_at_once_when_they_change(db):
+    account_id = db.account('{"messages_hour": 2}')
+    login = db.login(account_id)
+    assert [db.take(account_id, 1, 1, NOW).result for _ in range(3)] == [0, 0, 1]
+    db.admin.execute("SELECT postern.limits_set(%s, %s)", (login, '{"messages_hour": 3}'))
+    assert [db.take(account_id, 1, 1, NOW).result for _ in range(2)] == [0, 1]
+    db.admin.execute("SELECT postern.limits_set(%s, %s)", (login, '{"messages_hour": null}'))
+    assert db.take(account_id, 1, 1, NOW).result == 0
+
+
+def test_disabled_or_gone_is_told(db):
+    account_id = db.account()
+    db.admin.execute("SELECT postern.account_set_enabled(%s, false)", (db.login(account_id),))
+    assert db.take(account_id, 1, 1, NOW) == (3, None, None, None, None)
+    db.admin.execute("SELECT postern.account_set_enabled(%s, true)", (db.login(account_id),))
+    assert db.take(account_id, 1, 1, NOW).result == 0
+    db.owner.execute("DELETE FROM postern.account WHERE account_id = %s", (account_id,))
+    assert db.take(account_id, 1, 1, NOW).result == 3
+
+
+def test_a_clock_that_goes_back_errs_on_the_strict_side(db):
+    for back in (1, 149, 150, 151, 1800, 3600, 7200, 86400 * 400):
+        account_id = db.account('{"messages_hour": 2, "messages_day": 4}')
+        assert db.take(account_id, 2, 1, NOW).result == 0
+        assert db.take(account_id, 1, 1, NOW - back).result == 1, back
+        assert db.take(account_id, 1, 1, NOW - back + HOUR - 150).result == 1, back
+        assert db.take(account_id, 2, 1, NOW - back + HOUR + 450).result == 0, back
+        assert db.take(account_id, 1, 1, NOW - back + DAY - 1800)[1] == "messages per day", back
+        assert db.take(account_id, 1, 1, NOW - back + DAY + HOUR + 3600).result == 0, back
+
+
+def test_arguments_out_of_range_are_refused(db):
+    account_id = db.account()
+    for messages, recipients in ((-1, 1), (1, -1), (1_000_001, 1), (1, 1_000_001), (None, 1), (1, None)):
+        with pytest.raises(errors.InvalidParameterValue):
+            db.service.execute("SELECT postern.quota_take(%s, %s, %s)", (account_id, messages, recipients))
+    for taken, messages, recipients in ((-1, 1, 1), (NOW, -1, 1), (NOW, 1, -1), (None, 1, 1)):
+        with pytest.raises(errors.InvalidParameterValue):
+            db.give_back(account_id, taken, messages, recipients)
+
+
+def test_the_services_take_uses_the_databases_clock(db):
+    account_id = db.account('{"messages_hour": 1}')
+    before = one(db.service, "SELECT floor(extract(epoch FROM clock_timestamp()) / 150)::bigint * 150")
+    row = Take(*db.service.execute("SELECT * FROM postern.quota_take(%s, 1, 1)", (account_id,)).fetchone())
+    assert row.result == 0
+    assert row.taken in (before, before + 150)
+    row = Take(*db.service.execute("SELECT * FROM postern.quota_take(%s, 1, 1)", (account_id,)).fetchone())
+    assert row[:3] == (1, "messages per hour", 1)
+    assert row.reset in (before + 150 + HOUR, before + 300 + HOUR)
+
+
+def test_takes_stay_hot_and_leave_the_arrays_alone(db):
+    account_id = db.account()
+    assert db.take(account_id, 1, 1, NOW).result == 0
+    arrays = "SELECT hour_messages_slots, day_recipients_slots FROM postern.meter WHERE account_id = %s"
+    before = db.owner.execute(arrays, (account_id,)).fetchone()
+    counts = ("SELECT pg_stat_get_xact_tuples_updated('postern.meter'::regclass),"
+              " pg_stat_get_xact_tuples_hot_updated('postern.meter'::regclass)")
+    with db.connect(pg.USER) as connection, connection.transaction():
+        for _ in range(5):
+            assert connection.execute("SELECT result FROM postern.quota_take_at(%s, 1, 1, to_timestamp(%s))",
+                                      (account_id, NOW + 1)).fetchone()[0] == 0
+        assert connection.execute(counts).fetchone() == (5, 5)
+    assert db.owner.execute(arrays, (account_id,)).fetchone() == before
+
+
+# ------------------------------------------------------------ concurrent takes
+def run_writers(db, user, count, work):
+    connections = [db.connect(user) for _ in range(count)]
+    barrier, results = threading.Barrier(count), [[] for _ in range(count)]
+
+    def run(index):
+        barrier.wait(10)
+        work(connections[index], results[index], random.Random(index))
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    for connection in connections:
+        connection.close()
+    return [item for result in results for item in result]
+
+
+def test_concurrent_takes_grant_the_limit_exactly(db):
+    account_id = db.account('{"messages_hour": 100, "recipients_hour": 1000}')
+
+    def work(connection, results, _rng):
+        for _ in range(40):
+            results.append(connection.execute("SELECT result FROM postern.quota_take(%s, 1, 3)",
+                                              (account_id,)).fetchone()[0])
+    results = run_writers(db, "postern_service", 8, work)
+    assert results.count(0) == 100
+    assert results.count(1) == 220
+
+
+def test_concurrent_first_takes_make_one_meter(db):
+    account_id = db.account('{"messages_hour": 4}')
+
+    def work(connection, results, _rng):
+        results.append(connection.execute("SELECT result FROM postern.quota_take(%s, 1, 1)",
+                                          (account_id,)).fetchone()[0])
+    assert sorted(run_writers(db, "postern_service", 8, work)) == [0] * 4 + [1] * 4
+
+
+def test_concurrent_takes_over_moving_time_never_exceed(db):
+    """Writers that run while time crosses many slots; each grant counts where it was charged."""
+    account_id = db.account('{"messages_hour": 50}')
+    clock, lock = [NOW], threading.Lock()
+
+    def work(connection, results, rng):
+        for _ in range(150):
+            with lock:
+                clock[0] += rng.choice((5, 15, 25))
+                at = clock[0]
+            result, taken = connection.execute(
+                "SELECT result, taken_s FROM postern.quota_take_at(%s, 1, 1, to_timestamp(%s))",
+                (account_id, at)).fetchone()
+            if result == 0:
+                results.append((taken, 1))
+    granted = sorted(run_writers(db, pg.USER, 4, work))
+    assert clock[0] > NOW + 2 * HOUR
+    assert len(granted) >= 100
+    assert worst_window(granted, HOUR) == 50
+
+
+def test_concurrent_takes_and_give_backs_balance(db):
+    account_id = db.account('{"messages_hour": 10}')
+
+    def work(connection, results, _rng):
+        for _ in range(30):
+            result, taken = connection.execute("SELECT result, taken_s FROM postern.quota_take(%s, 1, 1)",
+                                               (account_id,)).fetchone()
+            results.append(result)
+            if result == 0:
+                assert connection.execute("SELECT postern.quota_give_back(%s, %s, 1, 1)",
+                                          (account_id, taken)).fetchone()[0]
+    results = run_writers(db, "postern_service", 6, work)
+    assert results.count(0) > 10
+    assert set(results) <= {0, 1}
+    used = db.admin.execute("SELECT name, used FROM postern.limits_show(%s)", (db.login(account_id),)).fetchall()
+    assert dict(used)["messages_hour"] == 0
+
+
+@pytest.mark.parametrize("commits, want", [(True, 1), (False, 0)])
+def test_a_take_that_waited_decides_on_what_it_finds(db, commits, want):
+    account_id = db.account('{"messages_hour": 1}')
+    db.service.execute("SELECT postern.quota_take(%s, 0, 0)", (account_id,))  # the row is there
+    with db.connect("postern_service") as first, db.connect("postern_service") as second:
+        with first.transaction(force_rollback=not commits):
+            assert first.execute("SELECT result FROM postern.quota_take(%s, 1, 1)", (account_id,)).fetchone()[0] == 0
+            join = in_thread(lambda: second.execute("SELECT result FROM postern.quota_take(%s, 1, 1)",
+                                                    (account_id,)).fetchone()[0])
+            wait_until_blocked(db, first)
+        assert join() == want
+
+
+def test_a_take_does_not_wait_longer_than_the_lock_timeout(db):
+    account_id = db.account()
+    db.service.execute("SELECT postern.quota_take(%s, 1, 1)", (account_id,))
+    with db.connect(pg.USER) as holder, db.connect("postern_service") as waiter:
+        with holder.transaction():
+            holder.execute("SELECT FROM postern.meter WHERE account_id = %s FOR UPDATE", (account_id,))
+            with pytest.raises(errors.LockNotAvailable):
+                waiter.execute("SELECT postern.quota_take(%s, 1, 1)", (account_id,))
+
+
+# ------------------------------------------------------------------- give-back
+def test_give_back_in_the_present_slot(db):
+    account_id = db.account('{"messages_hour": 1, "recipients_day": 5}')
+    taken = db.take(account_id, 1, 5, NOW + 10).taken
+    assert taken == NOW
+    assert db.take(account_id, 1, 1, NOW + 20).result == 1
+    assert db.give_back(account_id, taken, 1, 5) is True
+    assert db.take(account_id, 1, 5, NOW + 30).result == 0
+
+
+def test_give_back_credits_the_slot_that_was_charged(db):
+    """Back into an older slot: what was taken later still counts until its own time has come."""
+    account_id = db.account('{"messages_hour": 2}')
+    first = db.take(account_id, 1, 1, NOW).taken
+    assert db.take(account_id, 1, 1, NOW + 1000).result == 0
+    assert db.give_back(account_id, first, 1, 1) is True
+    assert db.take(account_id, 1, 1, NOW + 1100).result == 0
+    refused = db.take(account_id, 1, 1, NOW + 1200)
+    assert refused.reset == NOW + 1050 + HOUR
+
+
+def test_give_back_never_goes_below_zero(db):
+    account_id = db.account('{"messages_hour": 3}')
+    old = db.take(account_id, 1, 1, NOW).taken
+    new = db.take(account_id, 1, 1, NOW + 500).taken
+    for taken in (old, new, old, new):
+        assert db.give_back(account_id, taken, 100, 100) is True
+    assert [db.take(account_id, 1, 1, NOW + 510).result for _ in range(4)] == [0, 0, 0, 1]
+
+
+def test_give_back_after_the_hour_credits_the_day_alone(db):
+    account_id = db.account('{"messages_hour": 2, "messages_day": 2}')
+    taken = db.take(account_id, 1, 1, NOW).taken
+    assert db.take(account_id, 1, 1, NOW + 2 * HOUR).result == 0
+    assert db.take(account_id, 1, 1, NOW + 2 * HOUR).meter == "messages per day"
+    assert db.give_back(account_id, taken, 1, 1) is True
+    assert [db.take(account_id, 1, 1, NOW + 2 * HOUR).result for _ in range(2)] == [0, 1]
+
+
+def test_give_back_beyond_the_ring_or_ahead_of_it_does_nothing(db):
+    account_id = db.account('{"messages_hour": 1}')
+    taken = db.take(account_id, 1, 1, NOW).taken
+    assert db.take(account_id, 1, 1, NOW + 2 * DAY).result == 0
+    assert db.give_back(account_id, taken, 1, 1) is False
+    assert db.give_back(account_id, NOW + 3 * DAY, 1, 1) is False
+    assert db.give_back(account_id, 0, 1, 1) is False
+    assert db.give_back(account_id, 2 ** 62, 1, 1) is False
+    assert db.give_back(2 ** 62, taken, 1, 1) is False
+    assert db.take(account_id, 1, 1, NOW + 2 * DAY).result == 1
+
+
+# --------------------------------------------------------------- administration
+def test_account_add_refuses(db):
+    db.account(login="taken@example.test")
+    for login, want in (("TAKEN@example.test", errors.UniqueViolation), ("", errors.InvalidParameterValue),
+                        ("x" * 321, errors.InvalidParameterValue), ("a\tb", errors.InvalidParameterValue),
+                        ("a\x7f", errors.InvalidParameterValue), ("a\x85", errors.InvalidParameterValue),
+                        (None, errors.InvalidParameterValue)):
+        with pytest.raises(want):
+            db.admin.execute("SELECT postern.account_add(%s)", (login,))
+    with pytest.raises(errors.UndefinedObject):
+        db.admin.execute("SELECT postern.account_add('b@example.test', NULL, 'nosuchplan')")
+
+
+@pytest.mark.parametrize("password_hash", ["", "secret", "$2b$12$abcdefghijklmnopqrstuv", HASH[:-30], HASH + "=",
+                                           HASH.replace("p=1", "p=4"), HASH.replace("argon2id", "argon2i"), "x" * 300])
+def test_what_cannot_be_verified_is_not_stored(db, password_hash):
+    login = db.login(db.account())
+    with pytest.raises(errors.InvalidParameterValue):
+        db.admin.execute("SELECT postern.account_set_password(%s, %s)", (login, password_hash))
+
+
+@pytest.mark.parametrize("limits", ['{"messages_hour": -1}', '{"messages_hour": -500}', '{"messages_hour": 1.5}',
+                                    '{"messages_hour": "500"}', '{"messages_hour": 1e30}', '{"messages_hour": true}',
+                                    '{"messages_hour": "Unlimited"}', '{"messages_minute": 1}', "[]", "3", '"x"',
+                                    '{"recipients_message": 0}', '{"message_bytes": 0}',
+                                    '{"recipients_message": 2147483648}'])
+def test_what_is_no_limit_is_refused(db, limits):
+    login = db.login(db.account())
+    before = db.admin.execute("SELECT * FROM postern.limits_show(%s)", (login,)).fetchall()
+    with pytest.raises(errors.InvalidParameterValue):
+        db.admin.execute("SELECT postern.limits_set(%s, %s)", (login, limits))
+    assert db.admin.execute("SELECT * FROM postern.limits_show(%s)", (login,)).fetchall() == before
+
+
+def test_limits_show_tells_where_from_and_what_is_used(db):
+    account_id = db.account('{"messages_hour": 7, "messages_day": "unlimited"}')
+    db.service.execute("SELECT postern.quota_take(%s, 2, 3)", (account_id,))
+    rows = db.admin.execute("SELECT * FROM postern.limits_show(%s)", (db.login(account_id),)).fetchall()
+    assert rows == [("messages_hour", 7, "account", 2), ("messages_day", None, "account", 2),
+                    ("recipients_hour", 1000, "plan", 3), ("recipients_day", 10000, "plan", 3),
+                    ("recipients_message", 100, "plan", None), ("message_bytes", None, "plan", None)]
+
+
+def test_what_left_the_window_is_not_shown_as_used(db):
+    account_id = db.account()
+    assert db.take(account_id, 5, 5, NOW - 400 * DAY).result == 0
+    rows = db.admin.execute("SELECT name, used FROM postern.limits_show(%s)", (db.login(account_id),)).fetchall()
+    assert dict(rows)["messages_hour"] == 0
+    assert dict(rows)["recipients_day"] == 0
+
+
+def test_plans(db):
+    db.admin.execute("SELECT postern.plan_set('small', '{\"messages_hour\": 1, \"message_bytes\": 5000}')")
+    login = "small@example.test"
+    db.admin.execute("SELECT postern.account_add(%s, NULL, 'small')", (login,))
+    account_id = lookup(db, login)["account_id"]
+    assert lookup(db, login)["message_bytes"] == 5000
+    assert [db.take(account_id, 1, 1, NOW).result for _ in range(2)] == [0, 1]
+    db.admin.execute("SELECT postern.plan_set('small', '{\"messages_hour\": 2}')")
+    assert [db.take(account_id, 1, 1, NOW).result for _ in range(2)] == [0, 1]
+    plans = db.admin.execute("SELECT * FROM postern.plan_list()").fetchall()
+    assert ("small", 2, None, None, None, None, 5000) in plans
+
+
+def test_accounts_add_many(db):
+    count = one(db.admin, "SELECT postern.accounts_add_many(array_agg('User' || i || '@many.test'), %s)"
+                          " FROM generate_series(1, 2000) i", HASH)
+    assert count == 2000
+    again = one(db.admin, "SELECT postern.accounts_add_many(%s, NULL)", ["user2000@many.test", "user2001@many.test"])
+    assert again == 1
+    row = lookup(db, "user2000@many.test")
+    assert (row["password_hash"], row["senders"]) == (HASH, ["a:user2000@many.test"])
+
+
+def test_account_list_pages(db):
+    db.admin.execute("SELECT postern.accounts_add_many(%s)", (["zz-a", "zz-b", "zz-c", "zz-d", "zz-e"],))
+    everything = [row[0] for row in db.admin.execute("SELECT login FROM postern.account_list('', 10000)")]
+    assert everything == sorted(everything, key=lambda login: login.encode())
+    seen, after = [], ""
+    while True:
+        page = db.admin.execute("SELECT login FROM postern.account_list(%s, 400)", (after,)).fetchall()
+        if not page:
+            break
+        seen += [row[0] for row in page]
+        after = seen[-1]
+    assert seen == everything
+    assert {"zz-a", "zz-e"} <= set(seen)
+    for page in (0, -1, 10001, None):
+        with pytest.raises(errors.InvalidParameterValue):
+            db.admin.execute("SELECT postern.account_list('', %s)", (page,))
+
+
+# -------------------------------------------------------------------- migration
+def test_migrations_run_as_the_databases_owner_with_createrole():
+    server = pg.Server().start()  # of its own: roles belong to the cluster
+    try:
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE ROLE provider LOGIN CREATEROLE")
+        for _ in range(2):  # the second finds the roles
+            name = server.create_database("provider")
+            pg.apply_migrations(server.dsn(name, "provider"))
+            with psycopg.connect(server.dsn(name, "postern_admin"), autocommit=True) as admin:
+                admin.execute("SELECT postern.account_add('alice@example.test')")
+            with psycopg.connect(server.dsn(name, "postern_service"), autocommit=True) as service:
+                assert one(service, "SELECT login FROM postern.account_lookup('alice@example.test')")
+                with pytest.raises(errors.InsufficientPrivilege):
+                    service.execute("CREATE TEMP TABLE shadow (a int)")
+    finally:
+        server.destroy()
+
+
+def test_migrating_as_somebody_else_is_refused_whole():
+    server = pg.shared()
+    name = server.create_database()
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE stranger LOGIN CREATEROLE")
+    with pytest.raises(psycopg.Error, match="could not revoke TEMPORARY"):
+        pg.apply_migrations(server.dsn(name, "stranger"))
+    with psycopg.connect(server.dsn(name), autocommit=True) as connection:
+        assert one(connection, "SELECT to_regnamespace('postern')") is None
