@@ -314,7 +314,7 @@ static void on_account(
 	if (login == NULL)
 		return;
 	login->looked_up = !login->at_once;
-	if (login->looked_up)
+	if (login->looked_up && answer != ACCOUNT_UNAVAILABLE)
 		pace_lookup(&a->pace, clock_monotonic_us() - login->asked_us);
 	switch (answer) {
 	case ACCOUNT_KNOWN:
