@@ -90,7 +90,8 @@ def wait_until_ready(process, port, *, backend_expected):
         if status == 200:
             return ""
         reason = body or reason
-        if status == 503 and not backend_expected and "backend" in body and get(port, "/healthz")[0] == 200:
+        only_backend = bool(body) and all(line.startswith("backend:") for line in body.splitlines())
+        if status == 503 and only_backend and not backend_expected and get(port, "/healthz")[0] == 200:
             return reason
         time.sleep(0.02)
     raise Failure(f"Postern is not ready after {START_SECONDS} s: {reason}")
