@@ -2,6 +2,8 @@
 /* EHLO keywords; see capability.h. */
 #include "common/capability.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -75,4 +77,23 @@ void capability_intersect(struct capability_set *set, const struct capability_se
 {
 	set->bits &= other->bits;
 	set->size = smaller_size(set->size, other->size);
+}
+
+const char *capability_format(const struct capability_set *set, char text[CAPABILITY_TEXT_MAX])
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++) {
+		if ((set->bits & keywords[i].bit) == 0 || len >= CAPABILITY_TEXT_MAX)
+			continue;
+		len += (size_t)snprintf(text + len, CAPABILITY_TEXT_MAX - len, "%s%s",
+			len > 0 ? " " : "", keywords[i].keyword);
+		if (keywords[i].bit == CAPABILITY_SIZE && set->size > 0 &&
+			len < CAPABILITY_TEXT_MAX)
+			len += (size_t)snprintf(
+				text + len, CAPABILITY_TEXT_MAX - len, "=%" PRIu64, set->size);
+	}
+	if (len == 0)
+		snprintf(text, CAPABILITY_TEXT_MAX, "none");
+	return text;
 }

@@ -35,4 +35,9 @@ void capability_add(struct capability_set *set, const char *line, size_t len);
  */
 void capability_intersect(struct capability_set *set, const struct capability_set *other);
 
+enum { CAPABILITY_TEXT_MAX = 120 };
+
+/* "PIPELINING 8BITMIME SIZE=10240000"; "none" when there is nothing; returns text. */
+const char *capability_format(const struct capability_set *set, char text[CAPABILITY_TEXT_MAX]);
+
 #endif

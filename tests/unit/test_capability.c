@@ -107,12 +107,34 @@ static void test_no_limit_is_larger_than_any(void **state)
 	assert_int_equal(c.bits, CAPABILITY_SIZE);
 }
 
+static void test_format(void **state)
+{
+	static const struct {
+		struct capability_set set;
+		const char *text;
+	} texts[] = {
+		{{0, 0}, "none"},
+		{{CAPABILITY_EHLO, 0}, "none"},
+		{{CAPABILITY_SIZE, 0}, "SIZE"},
+		{{CAPABILITY_SIZE | CAPABILITY_DSN, 77}, "DSN SIZE=77"},
+		{{UINT32_MAX, UINT64_MAX}, "PIPELINING 8BITMIME SMTPUTF8 DSN "
+					   "SIZE=18446744073709551615 ENHANCEDSTATUSCODES "
+					   "CHUNKING"},
+	};
+	char text[CAPABILITY_TEXT_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		assert_string_equal(capability_format(&texts[i].set, text), texts[i].text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ehlo_cases),
 		cmocka_unit_test(test_intersection_keeps_what_all_have),
 		cmocka_unit_test(test_no_limit_is_larger_than_any),
+		cmocka_unit_test(test_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
