@@ -307,8 +307,6 @@ static void run_attempt(const char *const *replies, const struct config_backend 
 
 	assert_non_null(base);
 	fake_start(fake, base, replies, &backend.servers[0]);
-	if (replies == NULL) /* nobody listens */
-		close(fake->listener);
 	outcome->base = base;
 	outcome->attempt = attempt_start(base, &config, &backend, 0, on_verdict, on_over, outcome);
 	assert_non_null(outcome->attempt);
