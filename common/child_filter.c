@@ -41,6 +41,8 @@ static const int compute_calls[] = {
 	CALL(epoll_pwait),
 	CALL(eventfd2),
 	CALL(pipe2),
+	CALL(mlock),
+	CALL(munlock),
 	CALL(munmap),
 	CALL(madvise),
 	CALL(mremap),

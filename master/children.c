@@ -164,6 +164,8 @@ static void ended(struct children *children, struct child_slot *slot, int status
 	 * it has logged why, and would do so again. */
 	if (slot->wanted && !children->settled && WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		children->fatal_status = WEXITSTATUS(status);
+	if (!slot->wanted && status != 0)
+		children->untidy = true;
 	counters_fold(children->house->page, slot->page);
 	wiring_ended(children, slot);
 	release(slot);

@@ -49,6 +49,7 @@ struct children {
 	struct child_slot slots[CHILDREN_MAX];
 	bool settled;     /* all have been ready once: no failure is fatal any more */
 	int fatal_status; /* exit status of a child that could not start at all; 0: none */
+	bool untidy;      /* one that was told to finish did not end well */
 };
 
 /* Lays out the table; starts nothing. */

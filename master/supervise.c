@@ -40,7 +40,8 @@ struct supervisor {
 	struct children children;
 	enum phase phase;
 	int signals;
-	int status; /* the exit status to be */
+	int status;   /* the exit status to be */
+	bool hurried; /* a second SIGTERM came */
 	uint64_t phase_deadline_ms, checked_ms;
 };
 
@@ -116,8 +117,7 @@ static size_t awaited(const struct supervisor *s)
 static void advance(struct supervisor *s, uint64_t now_ms)
 {
 	while (s->phase != PHASE_RUN && s->phase != PHASE_END && awaited(s) == 0)
-		enter_phase(s, s->phase == PHASE_KILL ? PHASE_END : s->phase + 1, now_ms);
-	/* PHASE_REST leads to PHASE_KILL, where nobody is left, and so to the end. */
+		enter_phase(s, s->phase >= PHASE_REST ? PHASE_END : s->phase + 1, now_ms);
 }
 
 static void kill_awaited(struct supervisor *s)
@@ -133,7 +133,6 @@ static void kill_awaited(struct supervisor *s)
 	log_message(LOG_ERROR, "drain-late",
 		"what should have ended by now was killed (%zu processes)",
 		killed == 0 ? children_all(&s->children) : killed);
-	s->status = EX_SOFTWARE;
 	s->phase_deadline_ms = UINT64_MAX;
 }
 
@@ -149,6 +148,7 @@ static void on_terminate(struct supervisor *s, uint32_t number, uint64_t now_ms)
 		enter_phase(s, PHASE_PROXIES, now_ms);
 	} else if (s->phase != PHASE_KILL) {
 		log_message(LOG_WARNING, "drain", "%s again: ending at once", name);
+		s->hurried = true;
 		enter_phase(s, PHASE_KILL, now_ms);
 	}
 }
@@ -241,6 +241,9 @@ int supervise_run(struct house *house)
 	while (s.phase != PHASE_END)
 		turn(&s);
 	close(s.signals);
+	/* Not after a second SIGTERM, which asked for it. */
+	if (s.children.untidy && !s.hurried && s.status == EX_OK)
+		s.status = EX_SOFTWARE;
 	log_message(LOG_INFO, "stop", "all processes have ended");
 	return s.status;
 }
