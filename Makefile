@@ -93,7 +93,7 @@ TOOL_SRC := $(wildcard tests/tools/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
-ARCHIVES := $(foreach d,common proxy auth probe admin,$(B)/lib$(d).a)
+ARCHIVES := $(foreach d,common proxy auth probe admin master,$(B)/lib$(d).a)
 ALL_SRC := $(COMMON_SRC) $(PROXY_SRC) $(AUTH_SRC) $(PROBE_SRC) $(ADMIN_SRC) $(MASTER_SRC) $(CTL_SRC)
 TEST_SRC := $(UNIT_SRC) $(FUZZ_SRC) $(TOOL_SRC) $(BENCH_SRC)
 
@@ -132,12 +132,13 @@ $(eval $(call archive_rule,proxy,$(PROXY_SRC)))
 $(eval $(call archive_rule,auth,$(AUTH_SRC)))
 $(eval $(call archive_rule,probe,$(PROBE_SRC)))
 $(eval $(call archive_rule,admin,$(ADMIN_SRC)))
+$(eval $(call archive_rule,master,$(filter-out master/main.c,$(MASTER_SRC))))
 
 link = $(if $(Q),@echo "  LINK  $@");$(CC) $(LDFLAGS_ALL) -o $@
 
-$(B)/postern: $(call obj,$(MASTER_SRC)) $(ARCHIVES)
+$(B)/postern: $(call obj,master/main.c) $(ARCHIVES)
 	$(if $(Q),@echo "  LINK  $@")
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,$(MASTER_SRC)) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_DAEMON)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,master/main.c) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_DAEMON)
 
 $(B)/posternctl: $(call obj,$(CTL_SRC)) $(B)/libauth.a $(B)/libcommon.a
 	$(if $(Q),@echo "  LINK  $@")
