@@ -6,6 +6,14 @@
 #include "tests/unit/body_reference.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const char *__asan_default_options(void);
+
+/* Octet by octet is a block an octet: the usual quarantine of freed blocks would hold 800 MB of
+ * them. */
+const char *__asan_default_options(void)
+{
+	return "quarantine_size_mb=32";
+}
 
 #define must(condition)           \
 	do {                      \

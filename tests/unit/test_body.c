@@ -300,6 +300,39 @@ static void test_clean_message_is_unchanged(void **state)
 	evbuffer_free(run.out);
 }
 
+/* A buffer that takes no more is told and not written to again; the end is found all the same. */
+static void test_full_buffer_fails_but_ends(void **state)
+{
+	static const char *const messages[] = {"short\r\n.\r\n", "a\nb\n.\n\r\n.\r\n"};
+	struct evbuffer *out = evbuffer_new();
+	char large[3000];
+	struct body body;
+	size_t consumed;
+
+	(void)state;
+	assert_non_null(out);
+	memset(large, 'a', sizeof(large));
+	memcpy(large + sizeof(large) - 5, "\r\n.\r\n", 5);
+	evbuffer_freeze(out, 0); /* evbuffer_add() fails from here on, as without memory */
+	for (size_t i = 0; i < 3; i++) {
+		const char *bytes = i < 2 ? messages[i] : large;
+		size_t len = i < 2 ? strlen(messages[i]) : sizeof(large);
+
+		body_init(&body);
+		assert_int_equal(body_feed(&body, bytes, len, &consumed, out), BODY_END);
+		assert_true(body.failed);
+		assert_int_equal(consumed, len);
+		assert_int_equal(body.bytes_in, len - 3);
+	}
+	body_init(&body);
+	assert_int_equal(body_feed(&body, large, 1000, &consumed, out), BODY_MORE);
+	assert_true(body.failed);
+	evbuffer_unfreeze(out, 0);
+	assert_int_equal(body_feed(&body, large + 1000, 2000, &consumed, out), BODY_END);
+	assert_int_equal(evbuffer_get_length(out), 0);
+	evbuffer_free(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_run_of_crs_is_bounded),
 		cmocka_unit_test(test_bytes_in_never_counts_the_end),
 		cmocka_unit_test(test_clean_message_is_unchanged),
+		cmocka_unit_test(test_full_buffer_fails_but_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
