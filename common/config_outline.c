@@ -131,6 +131,8 @@ static bool syntax(struct reader *reader, const struct scan_token *token, const 
 		config_complain(reader->errors, token->line, "%s", reader->scan.problem);
 	else if (token->kind == SCAN_END)
 		config_complain(reader->errors, token->line, "the file ends here; %s", wanted);
+	else if (token->quoted) /* it may be a password that lost its place */
+		config_complain(reader->errors, token->line, "found a text in quotes; %s", wanted);
 	else
 		config_complain(reader->errors, token->line, "found '%.*s'; %s",
 			(int)(token->len > 60 ? 60 : token->len), reader->scan.text + token->at,
