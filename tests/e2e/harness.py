@@ -110,7 +110,6 @@ class Sandbox:
         self.baseline = {}
         self.expect_exit = 0
         self.ended = False
-        living.append(self)
 
     # ------------------------------------------------------------- up and down
     def script(self, command, *arguments):
@@ -125,6 +124,7 @@ class Sandbox:
             arguments += ["--set", setting]
         done = self.script("up", *arguments)
         assert done.returncode == 0, f"sandbox up failed:\n{done.stdout}{done.stderr}"
+        living.append(self)
         self.env = read_env(os.path.join(self.directory, "env"))
         self.baseline = {name: len(fds) for name, fds in self.descriptors().items()}
         return self
@@ -134,7 +134,8 @@ class Sandbox:
         if self.ended:
             return
         self.ended = True
-        living.remove(self)
+        if self in living:
+            living.remove(self)
         wrong = self.leaked_descriptors() if self.master_pid else []
         master = self.process("postern").read()
         done = self.script("down") if os.path.isdir(self.directory) else run(["true"])
