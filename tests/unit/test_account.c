@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: ISC */
+/* The account cache: trust, one look-up a login, bounds, and callbacks that ask again. */
+#include "auth/account.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { TICKETS_MAX = 64 };
+
+/* The database of these tests: remembers what was asked. */
+static struct {
+	size_t asked;
+	uint64_t tickets[TICKETS_MAX];
+	bool refuses;
+} lookups;
+
+/* Who waited: what came to each token. */
+static struct {
+	size_t count;
+	uint64_t token[TICKETS_MAX];
+	enum account_answer answer[TICKETS_MAX];
+	uint64_t account[TICKETS_MAX];
+} told;
+
+static struct account_cache *cache;
+
+static bool lookup(void *arg, uint64_t ticket, const uint8_t *login, size_t len)
+{
+	(void)arg;
+	assert_true(len > 0 && login != NULL);
+	if (lookups.refuses)
+		return false;
+	lookups.tickets[lookups.asked++] = ticket;
+	return true;
+}
+
+static void done(
+	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+{
+	(void)arg;
+	assert_int_equal(answer == ACCOUNT_KNOWN, account != NULL);
+	told.token[told.count] = token;
+	told.answer[told.count] = answer;
+	told.account[told.count++] = account == NULL ? 0 : account->id;
+}
+
+static void get(const char *login, bool fresh, uint64_t now, uint64_t token)
+{
+	account_cache_get(
+		cache, (const uint8_t *)login, strlen(login), fresh, now, done, NULL, token);
+}
+
+static struct account *account(uint64_t id, size_t senders_bytes)
+{
+	struct account *made = account_new(senders_bytes);
+
+	assert_non_null(made);
+	made->id = id;
+	made->senders.bytes_used = (uint16_t)senders_bytes;
+	return made;
+}
+
+static void answer(size_t ticket, uint64_t id, uint64_t now)
+{
+	account_cache_answer(cache, lookups.tickets[ticket],
+		id == 0 ? ACCOUNT_UNKNOWN : ACCOUNT_KNOWN, id == 0 ? NULL : account(id, 0), now);
+}
+
+static void open_cache(size_t entries, size_t bytes)
+{
+	const struct account_cache_settings settings = {
+		.entries_max = entries, .bytes_max = bytes, .lookup = lookup};
+
+	memset(&lookups, 0, sizeof lookups);
+	memset(&told, 0, sizeof told);
+	cache = account_cache_new(&settings);
+	assert_non_null(cache);
+}
+
+static void test_one_lookup_for_all_who_wait(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	for (uint64_t token = 1; token <= 5; token++)
+		get("alice", false, 0, token);
+	get("bob", false, 0, 6);
+	assert_int_equal(lookups.asked, 2);
+	assert_int_equal(told.count, 0);
+	answer(0, 77, 10);
+	assert_int_equal(told.count, 5);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(told.token[i], i + 1);
+		assert_int_equal(told.account[i], 77);
+	}
+	account_cache_destroy(&cache); /* bob's waiter is let go unheard */
+	assert_int_equal(told.count, 5);
+}
+
+static void test_known_is_trusted_ten_seconds_unknown_two(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	get("alice", false, 0, 1);
+	get("nobody", false, 0, 2);
+	answer(0, 77, 1000);
+	answer(1, 0, 1000);
+	assert_int_equal(told.answer[1], ACCOUNT_UNKNOWN);
+	get("alice", false, 1000 + ACCOUNT_TRUST_MS - 1, 3);
+	assert_int_equal(told.count, 3);
+	get("nobody", false, 1000 + ACCOUNT_UNKNOWN_MS - 1, 4);
+	assert_int_equal(told.count, 4);
+	assert_int_equal(lookups.asked, 2);
+	get("nobody", false, 1000 + ACCOUNT_UNKNOWN_MS, 5);
+	get("alice", false, 1000 + ACCOUNT_TRUST_MS, 6);
+	assert_int_equal(lookups.asked, 4);
+	account_cache_destroy(&cache);
+}
+
+static void test_fresh_and_forget_ask_again(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	get("alice", false, 0, 1);
+	answer(0, 77, 0);
+	get("alice", true, 1, 2);
+	assert_int_equal(lookups.asked, 2);
+	answer(1, 78, 2);
+	assert_int_equal(told.account[1], 78);
+	account_cache_forget(cache, (const uint8_t *)"alice", 5);
+	account_cache_forget(cache, (const uint8_t *)"nobody", 6);
+	get("alice", false, 3, 3);
+	assert_int_equal(lookups.asked, 3);
+	account_cache_destroy(&cache);
+}
+
+static void test_an_outage_is_not_remembered(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	lookups.refuses = true;
+	get("alice", false, 0, 1);
+	assert_int_equal(told.answer[0], ACCOUNT_UNAVAILABLE);
+	assert_int_equal(account_cache_count(cache), 0);
+	lookups.refuses = false;
+	get("alice", false, 0, 2);
+	account_cache_answer(cache, lookups.tickets[0], ACCOUNT_UNAVAILABLE, NULL, 1);
+	assert_int_equal(told.answer[1], ACCOUNT_UNAVAILABLE);
+	assert_int_equal(account_cache_count(cache), 0);
+	get("alice", false, 2, 3);
+	assert_int_equal(lookups.asked, 2);
+	account_cache_destroy(&cache);
+}
+
+static void test_an_outage_leaves_what_is_still_trusted(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	get("alice", false, 0, 1);
+	answer(0, 77, 0);
+	get("alice", true, 10, 2);
+	account_cache_answer(cache, lookups.tickets[1], ACCOUNT_UNAVAILABLE, NULL, 20);
+	assert_int_equal(told.answer[1], ACCOUNT_UNAVAILABLE);
+	get("alice", false, 30, 3);
+	assert_int_equal(told.account[2], 77);
+	account_cache_destroy(&cache);
+}
+
+static void test_bounded_by_entries_and_bytes(void **state)
+{
+	char login[] = "user-x";
+
+	(void)state;
+	open_cache(4, 1 << 20);
+	for (char c = 'a'; c < 'k'; c++) {
+		login[5] = c;
+		get(login, false, 0, 1);
+		answer(lookups.asked - 1, 5, 0);
+	}
+	assert_int_equal(account_cache_count(cache), 4);
+	get("user-j", false, 1, 1); /* the last is still there */
+	assert_int_equal(lookups.asked, 10);
+	get("user-a", false, 1, 1);
+	assert_int_equal(lookups.asked, 11);
+	account_cache_destroy(&cache);
+
+	open_cache(100, 3 * (sizeof(struct account) + 1000));
+	for (char c = 'a'; c < 'k'; c++) {
+		login[5] = c;
+		get(login, false, 0, 1);
+		account_cache_answer(cache, lookups.tickets[lookups.asked - 1], ACCOUNT_KNOWN,
+			account(1, 1000), 0);
+	}
+	assert_int_equal(account_cache_count(cache), 3);
+	assert_int_equal(account_cache_bytes(cache), 3 * (sizeof(struct account) + 1000));
+	account_cache_destroy(&cache);
+}
+
+static void done_asks_again(
+	enum account_answer known, const struct account *row, void *arg, uint64_t token)
+{
+	done(known, row, arg, token);
+	account_cache_forget(cache, (const uint8_t *)"alice", 5);
+	account_cache_get(cache, (const uint8_t *)"alice", 5, true, 1, done, NULL, 100 + token);
+	for (char c = 'a'; c < 'g'; c++) {
+		const uint8_t other[] = {'o', (uint8_t)c};
+		account_cache_get(cache, other, 2, false, 1, done, NULL, 200);
+	}
+	if (row != NULL)
+		assert_int_equal(row->id, 77);
+}
+
+static void test_a_callback_may_ask_forget_and_crowd_out(void **state)
+{
+	(void)state;
+	open_cache(2, 1 << 20);
+	for (uint64_t token = 1; token <= 2; token++)
+		account_cache_get(
+			cache, (const uint8_t *)"alice", 5, false, 0, done_asks_again, NULL, token);
+	answer(0, 77, 0);
+	assert_int_equal(told.count, 2);
+	assert_int_equal(lookups.asked, 1 + 1 + 6); /* alice again once, the others once each */
+	answer(1, 78, 2);
+	assert_int_equal(told.count, 4);
+	assert_int_equal(told.token[2], 101);
+	assert_int_equal(told.account[3], 78);
+	account_cache_destroy(&cache);
+}
+
+static void test_waiters_are_bounded(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	for (uint64_t token = 0; token < ACCOUNT_WAITERS_MAX; token++)
+		get("alice", false, 0, token);
+	assert_int_equal(told.count, 0);
+	get("alice", false, 0, 9999);
+	assert_int_equal(told.count, 1);
+	assert_int_equal(told.answer[0], ACCOUNT_UNAVAILABLE);
+	account_cache_destroy(&cache);
+}
+
+static void test_a_late_answer_is_dropped(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	account_cache_answer(cache, 4711, ACCOUNT_KNOWN, account(1, 0), 0);
+	assert_int_equal(account_cache_count(cache), 0);
+	account_cache_destroy(&cache);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_lookup_for_all_who_wait),
+		cmocka_unit_test(test_known_is_trusted_ten_seconds_unknown_two),
+		cmocka_unit_test(test_fresh_and_forget_ask_again),
+		cmocka_unit_test(test_an_outage_is_not_remembered),
+		cmocka_unit_test(test_an_outage_leaves_what_is_still_trusted),
+		cmocka_unit_test(test_bounded_by_entries_and_bytes),
+		cmocka_unit_test(test_a_callback_may_ask_forget_and_crowd_out),
+		cmocka_unit_test(test_waiters_are_bounded),
+		cmocka_unit_test(test_a_late_answer_is_dropped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: ISC */
+/* What a refusal teaches of the next MAIL, and what it does not. */
+#include "auth/pace.h"
+#include "auth/quota.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { ACCOUNT = 7, VERSION = 3, NOW_MS = 50000, WALL_S = 1000000 };
+
+static const struct {
+	const char *name, *meter;
+	enum query_quota result;
+	uint32_t recipients;
+	uint64_t reset_s;
+	bool remembered;
+	uint64_t ms; /* for how long */
+} cases[] = {
+	{"messages", "messages per hour", QUERY_QUOTA_REFUSED, 1, WALL_S + 4, true, 4000},
+	{"messages, many recipients", "messages per day", QUERY_QUOTA_REFUSED, 80, WALL_S + 4, true,
+		4000},
+	{"one recipient", "recipients per hour", QUERY_QUOTA_REFUSED, 1, WALL_S + 4, true, 4000},
+	{"many recipients say nothing of one", "recipients per hour", QUERY_QUOTA_REFUSED, 2,
+		WALL_S + 4, false, 0},
+	{"no longer than ten seconds", "messages per hour", QUERY_QUOTA_REFUSED, 1, WALL_S + 3600,
+		true, QUOTA_MEMORY_MS},
+	{"due already", "messages per hour", QUERY_QUOTA_REFUSED, 1, WALL_S, false, 0},
+	{"never fits", "messages per hour", QUERY_QUOTA_NEVER, 1, WALL_S + 4, false, 0},
+	{"granted", "", QUERY_QUOTA_GRANTED, 1, WALL_S + 4, false, 0},
+	{"absurd time", "messages per hour", QUERY_QUOTA_REFUSED, 1, UINT64_MAX, true,
+		QUOTA_MEMORY_MS},
+};
+
+static struct query_quota_row row_of(enum query_quota result, const char *meter, uint64_t reset_s)
+{
+	struct query_quota_row row = {.result = result, .limit = 5, .reset_s = reset_s};
+
+	row.meter_len = (uint8_t)strlen(meter);
+	memcpy(row.meter, meter, row.meter_len);
+	return row;
+}
+
+static void test_cases(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct quota *quota = quota_new(NULL, NULL, NULL, NULL);
+		const struct take take = {
+			.account = ACCOUNT, .messages = 1, .recipients = cases[i].recipients};
+		struct query_quota_row row = row_of(
+					       cases[i].result, cases[i].meter, cases[i].reset_s),
+				       got;
+		quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
+		if (quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS, &got) != cases[i].remembered)
+			fail_msg("%s: got %d, want %d", cases[i].name, !cases[i].remembered,
+				cases[i].remembered);
+		if (cases[i].remembered) {
+			assert_int_equal(got.limit, 5);
+			assert_true(quota_known_empty(
+				quota, ACCOUNT, VERSION, NOW_MS + cases[i].ms - 1, &got));
+			if (quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS + cases[i].ms, &got))
+				fail_msg("%s: remembered for too long", cases[i].name);
+		}
+		quota_destroy(&quota);
+	}
+}
+
+static void test_another_version_or_account_is_not_meant(void **state)
+{
+	struct quota *quota = quota_new(NULL, NULL, NULL, NULL);
+	const struct take take = {.account = ACCOUNT, .messages = 1, .recipients = 1};
+	struct query_quota_row row = row_of(QUERY_QUOTA_REFUSED, "messages per hour", WALL_S + 9);
+
+	(void)state;
+	quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
+	assert_false(quota_known_empty(quota, ACCOUNT + 1, VERSION, NOW_MS, &row));
+	assert_true(quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS, &row));
+	/* The operator raised the limit: the row has another version. */
+	assert_false(quota_known_empty(quota, ACCOUNT, VERSION + 1, NOW_MS, &row));
+	quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
+	quota_forget(quota, ACCOUNT);
+	assert_false(quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS, &row));
+	quota_destroy(&quota);
+}
+
+static void test_memory_is_bounded(void **state)
+{
+	struct quota *quota = quota_new(NULL, NULL, NULL, NULL);
+	struct take take = {.messages = 1, .recipients = 1};
+	struct query_quota_row row = row_of(QUERY_QUOTA_REFUSED, "messages per hour", WALL_S + 9);
+
+	(void)state;
+	for (uint64_t i = 1; i <= QUOTA_MEMORY_MAX + 10; i++) {
+		take.account = i;
+		quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
+	}
+	assert_false(quota_known_empty(quota, 10, VERSION, NOW_MS, &row));
+	assert_true(quota_known_empty(quota, 11, VERSION, NOW_MS, &row));
+	assert_true(quota_known_empty(quota, QUOTA_MEMORY_MAX + 10, VERSION, NOW_MS, &row));
+	quota_destroy(&quota);
+}
+
+static void test_a_broken_proxys_amounts_are_not_asked(void **state)
+{
+	struct quota *quota = quota_new(NULL, NULL, NULL, NULL); /* a query would crash */
+	static const uint32_t amounts[][2] = {{0, 1}, {1, 0}, {QUOTA_MESSAGES_MAX + 1, 1},
+		{1, QUOTA_RECIPIENTS_MAX + 1}, {UINT32_MAX, UINT32_MAX}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof amounts / sizeof *amounts; i++) {
+		const struct take take = {
+			.account = ACCOUNT, .messages = amounts[i][0], .recipients = amounts[i][1]};
+		assert_false(quota_take(quota, &take));
+	}
+	quota_destroy(&quota);
+}
+
+static void test_the_slowest_kind_in_use_sets_the_pace(void **state)
+{
+	struct pace pace = {0};
+
+	(void)state;
+	assert_int_equal(pace_slowest_us(&pace, 0), 0);
+	for (int i = 0; i < 50; i++) {
+		pace_hash(&pace, 64 << 20, 2, 80000, 1000);
+		pace_hash(&pace, 19 << 20, 2, 20000, 2000);
+	}
+	assert_in_range(pace_slowest_us(&pace, 2000), 79000, 81000);
+	/* The slow kind was not seen for ten minutes: nobody has it any more. */
+	assert_in_range(pace_slowest_us(&pace, 1000 + PACE_MEMORY_MS), 19000, 21000);
+	pace_hash(&pace, 1, 1, UINT64_MAX, 3000);
+	assert_int_equal(pace_slowest_us(&pace, 3000), PACE_WALL_MAX_US);
+	for (unsigned kind = 0; kind < 3 * PACE_KINDS_MAX; kind++)
+		pace_hash(&pace, 1 << 20, kind, 5000, 4000 + kind);
+	assert_int_equal(pace_slowest_us(&pace, 5000), 5000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_another_version_or_account_is_not_meant),
+		cmocka_unit_test(test_memory_is_bounded),
+		cmocka_unit_test(test_a_broken_proxys_amounts_are_not_asked),
+		cmocka_unit_test(test_the_slowest_kind_in_use_sets_the_pace),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
