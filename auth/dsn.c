@@ -65,20 +65,11 @@ static void tell_libpq(struct resolver *r, const PGconn *conn)
 	r->err[strcspn(r->err, "\n")] = '\0';
 }
 
-/* A connection object that has read everything and stopped at the impossible option. */
-static PGconn *read_all(struct resolver *r, const char *stop_at, const struct host *host)
+/* A connection object that has read everything and stopped at the impossible value. */
+static PGconn *read_all(struct resolver *r, const char *const *keywords, const char *const *values)
 {
-	const char *keywords[] = {"dbname", stop_at, "host", "hostaddr", "port", NULL};
-	const char *values[] = {r->text, IMPOSSIBLE, NULL, NULL, NULL, NULL};
-
-	if (host != NULL) {
-		values[2] = host->name;
-		values[3] = host->address;
-		values[4] = host->port;
-	} else {
-		keywords[2] = NULL;
-	}
 	PGconn *conn = PQconnectStartParams(keywords, values, 1);
+
 	if (conn == NULL || strstr(PQerrorMessage(conn), IMPOSSIBLE) == NULL) {
 		tell_libpq(r, conn);
 		PQfinish(conn);
@@ -87,9 +78,17 @@ static PGconn *read_all(struct resolver *r, const char *stop_at, const struct ho
 	return conn;
 }
 
+static PGconn *read_dsn(struct resolver *r, const char *stop_at)
+{
+	const char *const keywords[] = {"dbname", stop_at, NULL};
+	const char *const values[] = {r->text, IMPOSSIBLE, NULL};
+
+	return read_all(r, keywords, values);
+}
+
 static PQconninfoOption *read_options(struct resolver *r, const char *stop_at)
 {
-	PGconn *conn = read_all(r, stop_at, NULL);
+	PGconn *conn = read_dsn(r, stop_at);
 
 	if (conn == NULL)
 		return NULL;
@@ -100,11 +99,16 @@ static PQconninfoOption *read_options(struct resolver *r, const char *stop_at)
 	return options;
 }
 
-/* The password for one server: the DSN's, the environment's or the password file's. */
-static char *password_of(struct resolver *r, const struct host *host, const char *address)
+/*
+ * The password for one server: the DSN's, the environment's or the password file's (which knows it
+ * by its name).  Stops at the address, after every other option was found good.
+ */
+static char *password_of(struct resolver *r, const struct host *host)
 {
-	const struct host one = {host->name, address, host->port};
-	PGconn *conn = read_all(r, "channel_binding", &one);
+	const char *name = host->name == NULL ? host->address : host->name;
+	const char *const keywords[] = {"dbname", "host", "hostaddr", "port", NULL};
+	const char *const values[] = {r->text, name, IMPOSSIBLE, host->port, NULL};
+	PGconn *conn = read_all(r, keywords, values);
 	char *password = conn == NULL ? NULL : strdup(PQpass(conn));
 
 	PQfinish(conn);
@@ -204,7 +208,7 @@ static bool add_target(struct resolver *r, const struct host *host, const char *
 		host->port);
 	if (add(target, "host", in_root ? "/" : host->name) && add(target, "hostaddr", address) &&
 		add(target, "port", host->port) && add_common(r, target) &&
-		add_password(target, password_of(r, host, address)))
+		add_password(target, password_of(r, host)))
 		return true;
 	if (r->err[0] == '\0')
 		snprintf(r->err, r->err_size, "database.dsn: out of memory, or too long");
@@ -285,7 +289,7 @@ static char *element(const char *list, size_t n, bool *last)
 /* libpq's default directory, for a server that has neither name nor address. */
 static char *default_host(struct resolver *r)
 {
-	PGconn *conn = read_all(r, "channel_binding", NULL);
+	PGconn *conn = read_dsn(r, "channel_binding");
 	char *name = conn == NULL ? NULL : strdup(PQhost(conn));
 
 	PQfinish(conn);
@@ -332,10 +336,28 @@ static bool check_files(struct resolver *r)
 	return true;
 }
 
+/* libpq's own words for a broken string may quote the password, so they are not passed on. */
+static bool check_syntax(struct resolver *r)
+{
+	bool is_uri = strstr(r->text, "://") != NULL;
+	PQconninfoOption *options = is_uri || strchr(r->text, '=') != NULL || r->text[0] == '\0'
+					    ? PQconninfoParse(r->text, NULL)
+					    : NULL;
+
+	if (options == NULL)
+		snprintf(r->err, r->err_size,
+			"database.dsn is no connection string: check its keywords and quotes "
+			"(libpq's manual, 34.1.1)");
+	options_free(options);
+	return options != NULL;
+}
+
 static bool resolve(struct resolver *r)
 {
 	bool last = false;
 
+	if (!check_syntax(r))
+		return false;
 	r->options = read_options(r, "channel_binding");
 	r->options2 = r->options == NULL ? NULL : read_options(r, "sslmode");
 	if (r->options2 == NULL)

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: ISC */
+/* Rows of the database, good and hostile: a wrong shape is never an answer and never a crash. */
+#include "auth/query.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, COLUMNS = 9 };
+
+struct value {
+	Oid type;
+	int len; /* -1: NULL */
+	char bytes[16 * 1024];
+};
+
+static struct value row[COLUMNS];
+
+static void put_number(struct value *value, Oid type, int64_t number)
+{
+	int width = type == INT4 ? 4 : 8;
+
+	value->type = type;
+	value->len = width;
+	for (int i = 0; i < width; i++)
+		value->bytes[i] = (char)((uint64_t)number >> (8 * (width - 1 - i)));
+}
+
+static void put_text(struct value *value, const char *text)
+{
+	value->type = TEXT;
+	value->len = (int)strlen(text);
+	memcpy(value->bytes, text, strlen(text));
+}
+
+static void append(struct value *value, int32_t number)
+{
+	for (int i = 0; i < 4; i++)
+		value->bytes[value->len++] = (char)((uint32_t)number >> (8 * (3 - i)));
+}
+
+/* A text[] of equal elements in the binary format. */
+static void put_array(struct value *value, int32_t count, const char *element, int32_t len)
+{
+	value->type = TEXTS;
+	value->len = 0;
+	append(value, count == 0 ? 0 : 1);
+	append(value, 0);
+	append(value, TEXT);
+	if (count != 0) {
+		append(value, count);
+		append(value, 1);
+	}
+	for (int32_t i = 0; i < count && value->len < 12000; i++) {
+		append(value, len);
+		if (len > 0) {
+			memcpy(value->bytes + value->len, element, (size_t)len);
+			value->len += len;
+		}
+	}
+}
+
+static PGresult *result_of(const struct value *values, int columns, int rows)
+{
+	static char name[] = "c";
+	PGresAttDesc attributes[COLUMNS];
+	PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+
+	memset(attributes, 0, sizeof attributes);
+	for (int i = 0; i < columns; i++) {
+		attributes[i].name = name;
+		attributes[i].format = 1;
+		attributes[i].typid = values[i].type;
+	}
+	assert_int_equal(PQsetResultAttrs(result, columns, attributes), 1);
+	for (int r = 0; r < rows; r++) {
+		for (int i = 0; i < columns; i++) {
+			char *copy = malloc((size_t)values[i].len + 1); /* exact: ASan watches */
+			assert_non_null(copy);
+			memcpy(copy, values[i].bytes, values[i].len < 0 ? 0 : values[i].len);
+			assert_int_equal(PQsetvalue(result, r, i, copy, values[i].len), 1);
+			free(copy);
+		}
+	}
+	return result;
+}
+
+enum { ID, VERSION, LOGIN, HASH, ENABLED, RECIPIENTS, BYTES, SENDERS, COUNT };
+
+static void good_row(void)
+{
+	memset(row, 0, sizeof row);
+	put_number(&row[ID], INT8, 42);
+	put_number(&row[VERSION], INT8, 7);
+	put_text(&row[LOGIN], "alice@x.test");
+	put_text(&row[HASH], "$argon2id$...");
+	row[ENABLED] = (struct value){BOOL, 1, {1}};
+	put_number(&row[RECIPIENTS], INT4, 100);
+	put_number(&row[BYTES], INT8, 5000000000);
+	put_array(&row[SENDERS], 2, "a:alice@x.test", 14);
+	put_number(&row[COUNT], INT4, 2);
+}
+
+static enum query_answer parse(int columns, int rows, struct account **account)
+{
+	PGresult *result = result_of(row, columns, rows);
+	enum query_answer answer = query_parse_account(result, account);
+
+	PQclear(result);
+	return answer;
+}
+
+static void test_a_good_row(void **state)
+{
+	struct account *account;
+
+	(void)state;
+	good_row();
+	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
+	assert_int_equal(account->id, 42);
+	assert_int_equal(account->version, 7);
+	assert_int_equal(account->login_len, 12);
+	assert_memory_equal(account->login, "alice@x.test", 12);
+	assert_string_equal(account->phc, "$argon2id$...");
+	assert_true(account->enabled);
+	assert_int_equal(account->recipients, 100);
+	assert_int_equal(account->message_bytes, 5000000000);
+	assert_int_equal(account->senders.count, 2);
+	assert_int_equal(
+		sender_match(&account->senders, (const uint8_t *)"alice@x.test", 12), SENDER_OWNED);
+	account_destroy(&account);
+	assert_int_equal(parse(COLUMNS, 0, &account), QUERY_NO_ROW);
+	assert_null(account);
+}
+
+static void test_what_may_be_null(void **state)
+{
+	struct account *account;
+
+	(void)state;
+	good_row();
+	row[HASH].len = row[RECIPIENTS].len = row[BYTES].len = row[SENDERS].len = row[COUNT].len =
+		-1;
+	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
+	assert_int_equal(account->phc_len, 0);
+	assert_false(account->hash_malformed);
+	assert_int_equal(account->recipients, 0);
+	assert_int_equal(account->message_bytes, 0);
+	assert_int_equal(account->senders.count, 0);
+	account_destroy(&account);
+}
+
+static void test_an_overlong_hash_is_the_accounts_trouble(void **state)
+{
+	struct account *account;
+
+	(void)state;
+	good_row();
+	memset(row[HASH].bytes, 'x', 4096);
+	row[HASH].len = 4096;
+	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
+	assert_true(account->hash_malformed);
+	assert_int_equal(account->phc_len, 0);
+	account_destroy(&account);
+	good_row();
+	row[HASH].bytes[3] = '\0';
+	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
+	assert_true(account->hash_malformed);
+	account_destroy(&account);
+}
+
+static void spoil_id_zero(void)
+{
+	put_number(&row[ID], INT8, 0);
+}
+
+static void spoil_id_negative(void)
+{
+	put_number(&row[ID], INT8, -1);
+}
+
+static void spoil_id_null(void)
+{
+	row[ID].len = -1;
+}
+
+static void spoil_id_short(void)
+{
+	row[ID].len = 7;
+}
+
+static void spoil_id_long(void)
+{
+	row[ID].len = 9;
+}
+
+static void spoil_type(void)
+{
+	row[RECIPIENTS].type = INT8;
+}
+
+static void spoil_recipients(void)
+{
+	put_number(&row[RECIPIENTS], INT4, -5);
+}
+
+static void spoil_enabled(void)
+{
+	row[ENABLED].bytes[0] = 2;
+}
+
+static void spoil_enabled_null(void)
+{
+	row[ENABLED].len = -1;
+}
+
+static void spoil_login_empty(void)
+{
+	row[LOGIN].len = 0;
+}
+
+static void spoil_login_long(void)
+{
+	row[LOGIN].len = IPC_LOGIN_MAX + 1;
+	memset(row[LOGIN].bytes, 'x', IPC_LOGIN_MAX + 1);
+}
+
+static void spoil_login_nul(void)
+{
+	row[LOGIN].bytes[2] = '\0';
+}
+
+static void spoil_array_many(void)
+{
+	put_array(&row[SENDERS], SENDER_ROWS_MAX + 1, "*", 1);
+}
+
+static void spoil_array_count_lies(void)
+{
+	put_array(&row[SENDERS], 2, "a:a@x.test", 10);
+	row[SENDERS].bytes[15] = 5;
+}
+
+static void spoil_array_count_negative(void)
+{
+	put_array(&row[SENDERS], 2, "a:a@x.test", 10);
+	memset(row[SENDERS].bytes + 12, 0xff, 4);
+}
+
+static void spoil_array_element_null(void)
+{
+	put_array(&row[SENDERS], 2, "", -1);
+}
+
+static void spoil_array_element_huge(void)
+{
+	put_array(&row[SENDERS], 1, "*", 1);
+	memset(row[SENDERS].bytes + 20, 0x7f, 4);
+}
+
+static void spoil_array_element_long(void)
+{
+	static char text[SENDER_ROW_BYTES + 1];
+
+	memset(text, 'x', sizeof text);
+	put_array(&row[SENDERS], 1, text, sizeof text);
+}
+
+static void spoil_array_dimensions(void)
+{
+	row[SENDERS].bytes[3] = 2;
+}
+
+static void spoil_array_of_other(void)
+{
+	row[SENDERS].bytes[11] = INT4;
+}
+
+static void spoil_array_truncated(void)
+{
+	row[SENDERS].len -= 3;
+}
+
+static void spoil_array_empty_bytes(void)
+{
+	row[SENDERS].len = 0;
+}
+
+static void spoil_array_trailing(void)
+{
+	row[SENDERS].len += 3;
+}
+
+static const struct {
+	const char *name;
+	void (*spoil)(void);
+} hostile[] = {
+	{"id 0", spoil_id_zero},
+	{"id negative", spoil_id_negative},
+	{"id null", spoil_id_null},
+	{"id of 7 octets", spoil_id_short},
+	{"id of 9 octets", spoil_id_long},
+	{"another type", spoil_type},
+	{"negative recipients", spoil_recipients},
+	{"boolean of 2", spoil_enabled},
+	{"enabled null", spoil_enabled_null},
+	{"empty login", spoil_login_empty},
+	{"long login", spoil_login_long},
+	{"NUL in the login", spoil_login_nul},
+	{"too many senders", spoil_array_many},
+	{"more senders told than there", spoil_array_count_lies},
+	{"negative number of senders", spoil_array_count_negative},
+	{"null sender", spoil_array_element_null},
+	{"sender of 2 GiB", spoil_array_element_huge},
+	{"sender too long", spoil_array_element_long},
+	{"two dimensions", spoil_array_dimensions},
+	{"array of integers", spoil_array_of_other},
+	{"truncated array", spoil_array_truncated},
+	{"array of no octets", spoil_array_empty_bytes},
+	{"octets behind the array", spoil_array_trailing},
+};
+
+static void test_hostile_rows(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+		struct account *account;
+		good_row();
+		hostile[i].spoil();
+		if (parse(COLUMNS, 1, &account) != QUERY_BAD || account != NULL)
+			fail_msg("%s: taken", hostile[i].name);
+	}
+}
+
+static void test_hostile_shapes(void **state)
+{
+	struct account *account;
+	int32_t version;
+	bool yes;
+
+	(void)state;
+	good_row();
+	assert_int_equal(parse(COLUMNS, 2, &account), QUERY_BAD);
+	assert_int_equal(parse(COLUMNS - 1, 1, &account), QUERY_BAD);
+	PGresult *empty = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+	assert_int_equal(query_parse_account(empty, &account), QUERY_BAD);
+	assert_false(query_parse_contract(empty, &version));
+	assert_false(query_parse_bool(empty, &yes));
+	PQclear(empty);
+}
+
+static void test_every_truncation_of_the_array(void **state)
+{
+	(void)state;
+	good_row();
+	int whole = row[SENDERS].len;
+	for (int len = 0; len < whole; len++) {
+		struct account *account;
+		row[SENDERS].len = len;
+		if (parse(COLUMNS, 1, &account) != QUERY_BAD)
+			fail_msg("an array cut to %d of %d octets was taken", len, whole);
+	}
+}
+
+static bool quota(int64_t result, const char *meter, int64_t limit, int64_t reset, int64_t taken,
+	struct query_quota_row *out)
+{
+	struct value values[5];
+
+	memset(values, 0, sizeof values);
+	put_number(&values[0], INT4, result);
+	put_text(&values[1], meter);
+	put_number(&values[2], INT8, limit);
+	put_number(&values[3], INT8, reset);
+	put_number(&values[4], INT8, taken);
+	PGresult *made = result_of(values, 5, 1);
+	bool good = query_parse_quota(made, out);
+	PQclear(made);
+	return good;
+}
+
+static void test_quota_rows(void **state)
+{
+	struct query_quota_row out;
+
+	(void)state;
+	assert_true(quota(0, "", 0, 0, 150, &out));
+	assert_int_equal(out.result, QUERY_QUOTA_GRANTED);
+	assert_int_equal(out.taken_s, 150);
+	assert_true(quota(1, "messages per hour", 3, 1795579050, 0, &out));
+	assert_int_equal(out.result, QUERY_QUOTA_REFUSED);
+	assert_int_equal(out.meter_len, 17);
+	assert_int_equal(out.limit, 3);
+	assert_int_equal(out.reset_s, 1795579050);
+	assert_true(quota(3, "", 0, 0, 0, &out));
+	assert_int_equal(out.result, QUERY_QUOTA_REVOKED);
+	assert_false(quota(0, "", 0, 0, 0, &out)); /* granted, but when? */
+	assert_false(quota(4, "", 0, 0, 0, &out));
+	assert_false(quota(-1, "", 0, 0, 0, &out));
+	assert_false(quota(1, "a meter with a name that is longer than 32", 1, 1, 0, &out));
+	assert_false(quota(1, "m", -1, 1, 0, &out));
+}
+
+static void test_contract_and_bool(void **state)
+{
+	struct value value = {INT4, 4, {0, 0, 0, 1}};
+	int32_t version;
+	bool yes;
+
+	(void)state;
+	PGresult *result = result_of(&value, 1, 1);
+	assert_true(query_parse_contract(result, &version));
+	assert_int_equal(version, 1);
+	assert_false(query_parse_bool(result, &yes));
+	PQclear(result);
+	value = (struct value){BOOL, 1, {1}};
+	result = result_of(&value, 1, 1);
+	assert_true(query_parse_bool(result, &yes));
+	assert_true(yes);
+	assert_false(query_parse_contract(result, &version));
+	PQclear(result);
+	result = result_of(&value, 1, 0);
+	assert_false(query_parse_bool(result, &yes));
+	PQclear(result);
+}
+
+static void test_the_table_is_whole(void **state)
+{
+	(void)state;
+	for (int i = 0; i < QUERY_COUNT; i++) {
+		assert_non_null(query_info[i].name);
+		assert_non_null(query_info[i].sql);
+		assert_in_range(query_info[i].parameters, 0, QUERY_PARAMETERS_MAX);
+		for (int p = 1; p <= QUERY_PARAMETERS_MAX; p++) {
+			const char mark[] = {'$', (char)('0' + p), ':', '\0'};
+			bool used = strstr(query_info[i].sql, mark) != NULL;
+			if (used != (p <= query_info[i].parameters))
+				fail_msg("%s: parameter %d", query_info[i].name, p);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_good_row),
+		cmocka_unit_test(test_what_may_be_null),
+		cmocka_unit_test(test_an_overlong_hash_is_the_accounts_trouble),
+		cmocka_unit_test(test_hostile_rows),
+		cmocka_unit_test(test_hostile_shapes),
+		cmocka_unit_test(test_every_truncation_of_the_array),
+		cmocka_unit_test(test_quota_rows),
+		cmocka_unit_test(test_contract_and_bool),
+		cmocka_unit_test(test_the_table_is_whole),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
