@@ -156,7 +156,7 @@ void output_done(
 	output_plain(stdout, login);
 	(void)printf(": %s", word);
 	if (detail_name != NULL) {
-		(void)fputc(' ', stdout);
+		(void)printf(" %s ", detail_name);
 		output_plain(stdout, detail);
 	}
 	(void)fputc('\n', stdout);

@@ -33,7 +33,7 @@ void output_plain(FILE *to, const char *text);
 void output_table(FILE *to, const PGresult *rows, bool heading);
 
 /*
- * Says that a command did its work: "login: word detail", or with json
+ * Says that a command did its work: "login: word detail_name detail", or with json
  * {"login":...,"result":word} and, when detail_name is not NULL, detail_name with detail.
  */
 void output_done(bool json, const char *login, const char *word, const char *detail_name,

@@ -39,6 +39,15 @@ BEGIN
 		RAISE EXCEPTION 'could not revoke TEMPORARY on database "%"', current_database()
 			USING HINT = 'Migrate as the owner of the database, or as a superuser.';
 	END IF;
+
+	-- Before PostgreSQL 15 everybody may create objects in public.
+	IF to_regnamespace('public') IS NOT NULL AND has_schema_privilege('postern_service', 'public', 'CREATE') THEN
+		REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+		IF has_schema_privilege('postern_service', 'public', 'CREATE') THEN
+			RAISE WARNING 'postern_service may create objects in schema public'
+				USING HINT = 'As a superuser: REVOKE CREATE ON SCHEMA public FROM PUBLIC';
+		END IF;
+	END IF;
 END
 $roles$;
 
@@ -48,6 +57,9 @@ ALTER ROLE postern_service SET statement_timeout = '2s';
 ALTER ROLE postern_service SET lock_timeout = '1s';
 ALTER ROLE postern_service SET idle_in_transaction_session_timeout = '5s';
 ALTER ROLE postern_service SET jit = off;
+-- A take decides on the row as it is after a wait for its lock, and a grant must outlive a crash.
+ALTER ROLE postern_service SET default_transaction_isolation = 'read committed';
+ALTER ROLE postern_service SET synchronous_commit = on;
 ALTER ROLE postern_service SET search_path = '';
 ALTER ROLE postern_admin SET lock_timeout = '10s';
 ALTER ROLE postern_admin SET jit = off;

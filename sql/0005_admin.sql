@@ -132,6 +132,7 @@ BEGIN
 		INSERT INTO account (login, password_hash, plan_id)
 		SELECT DISTINCT login_prepared(l), accounts_add_many.password_hash, in_plan
 		FROM unnest(accounts_add_many.logins) l
+		ORDER BY 1 -- two at once meet no deadlock
 		ON CONFLICT (login) DO NOTHING
 		RETURNING account_id, login
 	), senders AS (

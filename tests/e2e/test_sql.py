@@ -164,9 +164,11 @@ def test_owner_cannot_log_in(db):
 
 def test_service_settings(db):
     shown = {name: one(db.service, f"SHOW {name}") for name in (
-        "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "jit")}
+        "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "jit",
+        "default_transaction_isolation", "synchronous_commit")}
     assert shown == {"statement_timeout": "2s", "lock_timeout": "1s",
-                     "idle_in_transaction_session_timeout": "5s", "jit": "off"}
+                     "idle_in_transaction_session_timeout": "5s", "jit": "off",
+                     "default_transaction_isolation": "read committed", "synchronous_commit": "on"}
 
 
 def test_contract(db):
@@ -197,7 +199,8 @@ def test_lookup_gives_the_contract(db):
 
 @pytest.mark.parametrize("login", ["", "nobody", "' OR 1=1--", "' OR ''='", "\\", "\\'", "$1", "%", "_", "*",
                                    "alice@example.test'--", "alice@example.test ", " alice@example.test",
-                                   "x" * 320, "x" * 321, "x" * 100_000, "{alice@example.test}"])
+                                   "x" * 320, "x" * 321, "x" * 100_000, "{alice@example.test}"],
+                         ids=lambda login: f"{len(login)}:{login[:20]}")
 def test_lookup_of_the_unknown_gives_no_row(db, login):
     if lookup(db, "alice@example.test") is None:
         db.account(login="alice@example.test")
@@ -205,7 +208,8 @@ def test_lookup_of_the_unknown_gives_no_row(db, login):
 
 
 @pytest.mark.parametrize("login", ["o'brien", "' or 1=1--", 'a"b', "back\\slash", "$1", "100%", "under_score",
-                                   "y" * 320, "{brace}", "jörg@example.test", "пример@example.test"])
+                                   "y" * 320, "{brace}", "jörg@example.test", "пример@example.test"],
+                         ids=lambda login: login[:20])
 def test_odd_logins_are_found_and_only_they(db, login):
     account_id = db.account(login=login)
     assert lookup(db, login)["account_id"] == account_id
@@ -284,7 +288,8 @@ def test_sender_owned(db, address, owned):
 
 
 @pytest.mark.parametrize("sender", ["", "alice", "@", "a@", "a@b c", "@@b.test", "a\n@b.test", "a@b.test\r", "@b.test@c",
-                                    "a@.test", "a@b..test", "a@b.", "**", "x" * 320 + "@a.test", None])
+                                    "a@.test", "a@b..test", "a@b.", "**", "x" * 320 + "@a.test", None],
+                         ids=lambda sender: str(sender)[:20])
 def test_what_is_no_sender_is_refused(db, sender):
     login = db.login(db.account())
     with pytest.raises(errors.InvalidParameterValue):
