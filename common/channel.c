@@ -25,6 +25,7 @@ struct channel {
 	const struct channel_events *events;
 	void *arg;
 	struct event *readable, *writable;
+	struct event *again; /* frames were left in the buffer: on with them in the next turn */
 	struct evbuffer *in, *out;
 	const char *failed; /* the reason, until on_close was told */
 	bool dead;          /* on_close was told; only channel_close() is left */
@@ -33,6 +34,7 @@ struct channel {
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
 static void on_writable(evutil_socket_t fd, short what, void *arg);
+static void on_again(evutil_socket_t fd, short what, void *arg);
 
 struct channel *channel_open(
 	struct event_base *base, int fd, const struct channel_events *events, void *arg)
@@ -52,8 +54,10 @@ struct channel *channel_open(
 	channel->out = evbuffer_new();
 	channel->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, channel);
 	channel->writable = event_new(base, fd, EV_WRITE, on_writable, channel);
+	channel->again = evtimer_new(base, on_again, channel);
 	if (channel->in == NULL || channel->out == NULL || channel->readable == NULL ||
-		channel->writable == NULL || event_add(channel->readable, NULL) == -1)
+		channel->writable == NULL || channel->again == NULL ||
+		event_add(channel->readable, NULL) == -1)
 		channel_close(&channel);
 	return channel;
 }
@@ -71,6 +75,8 @@ void channel_close(struct channel **pointer)
 		event_free(channel->readable);
 	if (channel->writable != NULL)
 		event_free(channel->writable);
+	if (channel->again != NULL)
+		event_free(channel->again);
 	if (channel->in != NULL)
 		evbuffer_free(channel->in);
 	if (channel->out != NULL)
@@ -87,6 +93,7 @@ static void tell_closed(struct channel *channel, const char *reason)
 	channel->dead = true;
 	event_del(channel->readable);
 	event_del(channel->writable);
+	event_del(channel->again);
 	if (strcmp(reason, "closed") != 0)
 		counter_add(COUNTER_CHANNELS_LOST, 1);
 	channel->events->on_close(channel, reason, channel->arg);
@@ -186,6 +193,25 @@ static int next_frame(struct channel *channel)
 	return channel->dead ? -1 : 1;
 }
 
+/*
+ * Not event_active(): libevent calls an event that was made active within the same turn, and a peer
+ * that never stops sending would keep timers and all other peers waiting.
+ */
+static void go_on_next_turn(struct channel *channel)
+{
+	static const struct timeval now = {0, 0};
+
+	event_add(channel->again, &now);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct channel *channel = arg;
+
+	(void)fd;
+	on_readable(channel->fd, what, channel);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct channel *channel = arg;
@@ -204,7 +230,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			break;
 	}
 	if (frames == CHANNEL_FRAMES_A_TURN) {
-		event_active(channel->readable, EV_READ, 1);
+		go_on_next_turn(channel);
 		return;
 	}
 	if (n == 0)

@@ -97,7 +97,7 @@ static const struct channel_events events = {on_frame, on_close};
 
 static void turn(void)
 {
-	(void)event_base_loop(base, EVLOOP_NONBLOCK);
+	(void)event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 }
 
 /* Enough for all that a test has under way: nothing here waits for the outside. */
@@ -562,6 +562,24 @@ static void test_a_slow_peer_is_not_given_up(void **state)
 	close(fd);
 }
 
+/* ----------------------------------------------------------------- fairness */
+static void test_a_turn_hands_on_64_frames(void **state)
+{
+	int a = open_end(&ends[0]), b = open_end(&ends[1]);
+
+	(void)state;
+	write_frames(a, IPC_INTENT_DONE, 200);
+	write_frames(b, IPC_INTENT_DONE, 10);
+	turn();
+	assert_int_equal(ends[0].count, CHANNEL_FRAMES_A_TURN);
+	assert_int_equal(ends[1].count, 10);
+	/* The rest comes though the socket has nothing new. */
+	turns(4);
+	assert_ids(&ends[0], 200);
+	close(a);
+	close(b);
+}
+
 /* ------------------------------------------------------------------ the end */
 static void test_frames_of_a_dead_peer_arrive_before_its_end(void **state)
 {
@@ -753,6 +771,7 @@ int main(void)
 		TEST(test_a_peer_that_takes_nothing_is_given_up),
 		TEST(test_more_frames_do_not_delay_the_stall),
 		TEST(test_a_slow_peer_is_not_given_up),
+		TEST(test_a_turn_hands_on_64_frames),
 		TEST(test_frames_of_a_dead_peer_arrive_before_its_end),
 		TEST(test_half_a_frame_is_no_frame),
 		TEST(test_an_end_is_told_once),
