@@ -173,6 +173,19 @@ class Scripted:
             action = action(session, argument)
         return self.usual(step) if action is None else action
 
+    def reset(self):
+        """Back to the usual for the next test: no script, no sessions, nothing stalls."""
+        with self.lock:
+            self.actions.clear()
+            sessions, self.sessions = self.sessions, []
+            stalled, self.released = self.released, threading.Event()
+        stalled.set()
+        for session in sessions:
+            try:
+                session.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
     def release(self):
         """Lets everything that stalls go on, and stalls nothing any more."""
         self.released.set()
