@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { READ_CHUNK = 64 * 1024 };
@@ -212,6 +213,23 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	on_readable(channel->fd, what, channel);
 }
 
+/* Not evbuffer_read(): it asks for FIONREAD first.  Returns what recv() does. */
+static int read_chunk(struct channel *channel, evutil_socket_t fd)
+{
+	static uint8_t chunk[READ_CHUNK];
+
+	ssize_t n = recv(fd, chunk, sizeof chunk, 0);
+	if (n > 0) {
+		int added = evbuffer_add(channel->in, chunk, (size_t)n);
+		explicit_bzero(chunk, (size_t)n); /* log-ins come this way */
+		if (added == -1) {
+			errno = ENOMEM;
+			return -1;
+		}
+	}
+	return (int)n;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct channel *channel = arg;
@@ -220,7 +238,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	/* A peer that died may have left whole frames: hand those on before the end is told. */
 	if (evbuffer_get_length(channel->in) < READ_CHUNK)
-		n = evbuffer_read(channel->in, fd, READ_CHUNK);
+		n = read_chunk(channel, fd);
 	int saved = errno;
 	for (; frames < CHANNEL_FRAMES_A_TURN; frames++) {
 		int status = next_frame(channel);

@@ -302,10 +302,12 @@ size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
 			answer_discarded(session);
 		return consumed;
 	}
+	if (status == BODY_END) {
+		end_of_data(session); /* the last octets leave together with the end */
+		return consumed;
+	}
 	backend_flush_body(session->backend);
-	if (status == BODY_END)
-		end_of_data(session);
-	else if (backend_full(session->backend))
+	if (backend_full(session->backend))
 		stream_pause(session->stream);
 	return consumed;
 }
