@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The service as hostile proxies see it, with no database anywhere: what is not theirs stays
+ * closed, trouble is "unavailable", and a broken frame costs its own channel only.  The waits of
+ * the database connection and its queue's end are here too.
+ */
+#include "auth/database.h"
+#include "auth/service.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/secret.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 5000, QUEUE = 4, SESSION = 77, TRANSACTION = 88 };
+
+static struct event_base *base;
+static struct service *service;
+static struct dsn *dsn;
+static struct config config = {.password = {.memory_bytes = 8 << 20,
+				       .passes = 1,
+				       .memory_budget_bytes = 64 << 20,
+				       .queue = 16,
+				       .cache_entries = 16,
+				       .cache_ms = 1000}};
+static int proxies[2];
+
+static union {
+	struct ipc_auth_verdict login;
+	struct ipc_policy_verdict policy;
+	struct ipc_done done;
+	struct ipc_session_revoked revoked;
+	uint8_t bytes[4096];
+} in;
+
+static void spin(void)
+{
+	const struct timeval step = {0, 1000};
+
+	event_base_loopexit(base, &step);
+	event_base_dispatch(base);
+}
+
+/* Turns the service's loop until the proxy can read; false: nothing came. */
+static bool await(int proxy, unsigned patience_ms)
+{
+	uint64_t end = clock_monotonic_ms() + patience_ms;
+	struct pollfd p = {.fd = proxies[proxy], .events = POLLIN};
+
+	while (poll(&p, 1, 0) == 0 && clock_monotonic_ms() < end)
+		spin();
+	return poll(&p, 1, 0) == 1;
+}
+
+static enum ipc_type receive(int proxy, uint64_t *id)
+{
+	struct ipc_header header;
+
+	assert_true(await(proxy, PATIENCE_MS));
+	ssize_t n = recv(proxies[proxy], &header, sizeof header, MSG_WAITALL);
+	if (n == 0)
+		return (enum ipc_type)0; /* the channel is closed */
+	assert_int_equal(n, sizeof header);
+	assert_true(await(proxy, PATIENCE_MS));
+	assert_int_equal(recv(proxies[proxy], &in, header.size, MSG_WAITALL), header.size);
+	assert_true(ipc_valid((enum ipc_type)header.type, &in));
+	*id = header.id;
+	return (enum ipc_type)header.type;
+}
+
+static void put(int proxy, enum ipc_type type, uint64_t id, const void *payload)
+{
+	const struct ipc_header header = {.size = (uint32_t)ipc_size(type),
+		.version = IPC_VERSION,
+		.type = (uint8_t)type,
+		.id = id};
+
+	assert_int_equal(send(proxies[proxy], &header, sizeof header, MSG_NOSIGNAL), sizeof header);
+	assert_int_equal(send(proxies[proxy], payload, header.size, MSG_NOSIGNAL), header.size);
+}
+
+/* One request, one answer of a type. */
+static void ask(int proxy, enum ipc_type type, uint64_t id, const void *payload, enum ipc_type want)
+{
+	uint64_t answered = 0;
+
+	put(proxy, type, id, payload);
+	assert_int_equal(receive(proxy, &answered), want);
+	assert_int_equal(answered, id);
+}
+
+static void attach(int proxy)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	proxies[proxy] = pair[0];
+	service_on_channel(service, IPC_PROCESS_PROXY, (unsigned)proxy, pair[1]);
+}
+
+static int setup(void **state)
+{
+	const struct child_start start = {.config = &config, .workers = 2};
+	char err[256];
+
+	(void)state;
+	base = event_base_new();
+	dsn = dsn_resolve("host=/nonexistent user=nobody", false, NULL, err, sizeof err);
+	if (base == NULL || dsn == NULL)
+		return 1;
+	service = service_new(base, &start, dsn);
+	if (service == NULL)
+		return 1;
+	attach(0);
+	attach(1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	close(proxies[0]);
+	close(proxies[1]);
+	service_destroy(&service);
+	dsn_destroy(&dsn);
+	event_base_free(base);
+	return secret_in_use() != 0;
+}
+
+static void test_without_a_database_log_ins_are_unavailable(void **state)
+{
+	struct ipc_auth_request request = {.mechanism = IPC_MECHANISM_PLAIN,
+		.login_len = 5,
+		.secret_len = 6,
+		.login = "alice",
+		.secret = "secret"};
+
+	(void)state;
+	for (uint64_t id = 1; id <= 3; id++) {
+		ask(0, IPC_AUTH_REQUEST, id, &request, IPC_AUTH_VERDICT);
+		assert_int_equal(in.login.result, IPC_AUTH_UNAVAILABLE);
+	}
+	assert_int_equal(secret_in_use(), 0);
+}
+
+static void test_sessions_that_are_not_its_own_are_revoked(void **state)
+{
+	const struct ipc_mail_request mail = {.session = SESSION};
+	const struct ipc_take_request take = {.session = SESSION, .messages = 1, .recipients = 1};
+	struct ipc_session session = {.account = 1, .version = 1, .login_len = 5, .login = "alice"};
+
+	(void)state;
+	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	ask(0, IPC_TAKE_REQUEST, TRANSACTION, &take, IPC_TAKE_VERDICT);
+	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	/* Announced on one channel, it is nothing on the other; the database is away. */
+	put(0, IPC_ATTACH_SESSION, SESSION, &session);
+	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+	assert_int_equal(in.policy.policy, IPC_POLICY_UNAVAILABLE);
+	ask(0, IPC_TAKE_REQUEST, TRANSACTION, &take, IPC_TAKE_VERDICT);
+	assert_int_equal(in.policy.policy, IPC_POLICY_UNAVAILABLE);
+	ask(1, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	put(0, IPC_SESSION_END, SESSION, &session);
+	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	session.login_len = 0; /* of whom? */
+	ask(0, IPC_ATTACH_SESSION, SESSION, &session, IPC_SESSION_REVOKED);
+}
+
+static void test_a_refused_take_leaves_nothing_open(void **state)
+{
+	const struct ipc_session session = {
+		.account = 1, .version = 1, .login_len = 5, .login = "alice"};
+	const struct ipc_take_request take = {.session = SESSION, .messages = 1, .recipients = 1};
+	const struct ipc_intent intent = {.session = SESSION};
+	const struct ipc_outcome outcome = {.session = SESSION, .kind = IPC_OUTCOME_REFUSED};
+
+	(void)state;
+	put(0, IPC_ATTACH_SESSION, SESSION, &session);
+	for (int i = 0; i < 3; i++) {
+		ask(0, IPC_TAKE_REQUEST, TRANSACTION, &take, IPC_TAKE_VERDICT);
+		assert_int_equal(in.policy.policy, IPC_POLICY_UNAVAILABLE);
+	}
+	ask(0, IPC_INTENT, TRANSACTION, &intent, IPC_INTENT_DONE);
+	assert_int_equal(in.done.ok, 0);
+	ask(0, IPC_OUTCOME, TRANSACTION, &outcome, IPC_OUTCOME_DONE);
+	assert_int_equal(in.done.ok, 1);
+}
+
+static void test_an_announced_take_may_finish(void **state)
+{
+	const struct ipc_session session = {
+		.account = 1, .version = 1, .login_len = 5, .login = "alice"};
+	const struct ipc_attach_transaction open = {
+		.session = SESSION, .messages = 1, .recipients = 1, .taken = 1};
+	const struct ipc_attach_done attached = {.sessions = 1};
+	const struct ipc_intent intent = {.session = SESSION};
+	const struct ipc_outcome outcome = {.session = SESSION, .kind = IPC_OUTCOME_REFUSED};
+
+	(void)state;
+	put(0, IPC_ATTACH_SESSION, SESSION, &session);
+	put(0, IPC_ATTACH_TRANSACTION, TRANSACTION, &open);
+	put(0, IPC_ATTACH_DONE, 0, &attached);
+	ask(1, IPC_INTENT, TRANSACTION, &intent, IPC_INTENT_DONE);
+	assert_int_equal(in.done.ok, 0); /* another proxy's */
+	ask(0, IPC_INTENT, TRANSACTION, &intent, IPC_INTENT_DONE);
+	assert_int_equal(in.done.ok, 1);
+	ask(0, IPC_OUTCOME, TRANSACTION, &outcome, IPC_OUTCOME_DONE);
+	assert_int_equal(in.done.ok, 1);
+}
+
+static void test_a_broken_proxy_loses_its_channel_only(void **state)
+{
+	static const enum ipc_type foreign[] = {IPC_AUTH_VERDICT, IPC_HASH_REQUEST, IPC_HASH_RESULT,
+		IPC_SERVER_STATE, IPC_OUTCOME_DONE, IPC_CONTROL_DRAIN};
+	const struct ipc_mail_request mail = {.session = SESSION};
+	uint8_t payload[sizeof(struct ipc_auth_request)];
+	uint64_t id;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+		memset(payload, 1, sizeof payload);
+		put(0, foreign[i], 1, payload);
+		assert_int_equal(receive(0, &id), 0);
+		close(proxies[0]);
+		attach(0);
+		ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+		ask(1, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+	}
+	memset(payload, 0xff, sizeof payload); /* lengths out of bounds */
+	put(1, IPC_AUTH_REQUEST, 1, payload);
+	assert_int_equal(receive(1, &id), 0);
+	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
+}
+
+static void test_a_proxy_that_leaves_with_log_ins_under_way(void **state)
+{
+	struct ipc_auth_request request = {.mechanism = IPC_MECHANISM_LOGIN,
+		.login_len = 5,
+		.secret_len = 6,
+		.login = "a\r\nb\n", /* no look-up: straight to the hash queue */
+		.secret = "secret"};
+	const struct ipc_session none = {0};
+
+	(void)state;
+	for (uint64_t id = 1; id <= 3; id++)
+		put(0, IPC_AUTH_REQUEST, id, &request);
+	for (int i = 0; i < 20 && secret_in_use() < 3; i++)
+		spin();
+	assert_int_equal(secret_in_use(), 3);
+	put(0, IPC_AUTH_CANCEL, 2, &none);
+	for (int i = 0; i < 20 && secret_in_use() > 2; i++)
+		spin();
+	assert_int_equal(secret_in_use(), 2);
+	close(proxies[0]);
+	for (int i = 0; i < 20 && secret_in_use() > 0; i++)
+		spin();
+	assert_int_equal(secret_in_use(), 0);
+	attach(0);
+}
+
+static void test_idle_when_the_proxies_are_gone(void **state)
+{
+	(void)state;
+	assert_false(service_is_idle(service, 1000));
+	close(proxies[0]);
+	close(proxies[1]);
+	for (int i = 0; i < 20 && !service_is_idle(service, 1000); i++)
+		spin();
+	assert_true(service_is_idle(service, 1000));
+	attach(0);
+	attach(1);
+	assert_false(service_is_idle(service, 2000));
+}
+
+/* ----------------------------------------------------- the connection itself */
+static struct {
+	size_t count;
+	enum database_result last;
+} answers;
+
+static void on_answer(enum database_result result, const PGresult *rows, void *arg, uint64_t token)
+{
+	(void)arg;
+	(void)token;
+	assert_null(rows);
+	answers.count++;
+	answers.last = result;
+}
+
+static void on_state(bool ready, void *arg)
+{
+	(void)arg;
+	assert_false(ready);
+}
+
+static void test_a_database_that_is_away(void **state)
+{
+	const struct database_settings settings = {
+		.name = "test", .dsn = dsn, .queue_max = QUEUE, .on_state = on_state};
+	const char *values[] = {"alice"};
+
+	(void)state;
+	memset(&answers, 0, sizeof answers);
+	struct database *database = database_open(base, &settings);
+	assert_non_null(database);
+	/* Nothing is known yet: queries wait for the first attempt, as many as fit. */
+	for (int i = 0; i < QUEUE; i++)
+		assert_true(
+			database_query(database, QUERY_ACCOUNT_LOOKUP, values, on_answer, NULL, 0));
+	assert_false(database_query(database, QUERY_ACCOUNT_LOOKUP, values, on_answer, NULL, 0));
+	assert_int_equal(answers.count, 0); /* never before return */
+	for (int i = 0; i < 50 && answers.count < QUEUE; i++)
+		spin();
+	assert_int_equal(answers.count, QUEUE);
+	assert_int_equal(answers.last, DATABASE_UNAVAILABLE);
+	/* It is known to be away: nobody waits for a deadline. */
+	assert_false(database_query(database, QUERY_ACCOUNT_LOOKUP, values, on_answer, NULL, 0));
+	assert_false(database_ready(database));
+	database_close(&database);
+	assert_int_equal(answers.count, QUEUE);
+}
+
+static void test_closing_answers_what_is_out(void **state)
+{
+	const struct database_settings settings = {
+		.name = "test", .dsn = dsn, .queue_max = QUEUE, .on_state = on_state};
+	const char *values[] = {"alice"};
+
+	(void)state;
+	memset(&answers, 0, sizeof answers);
+	struct database *database = database_open(base, &settings);
+	assert_true(database_query(database, QUERY_ACCOUNT_LOOKUP, values, on_answer, NULL, 0));
+	database_close(&database);
+	assert_null(database);
+	assert_int_equal(answers.count, 1);
+	assert_int_equal(answers.last, DATABASE_UNAVAILABLE);
+}
+
+static void test_pauses_double_with_full_jitter(void **state)
+{
+	unsigned bound = DATABASE_PAUSE_MIN_MS;
+
+	(void)state;
+	for (unsigned failures = 0; failures < 40; failures++) {
+		assert_int_equal(database_pause_ms(failures, 0), 1);
+		assert_int_equal(database_pause_ms(failures, bound - 1), bound);
+		assert_int_equal(database_pause_ms(failures, bound), 1);
+		assert_true(database_pause_ms(failures, UINT32_MAX) <= DATABASE_PAUSE_MAX_MS);
+		bound = 2 * bound < DATABASE_PAUSE_MAX_MS ? 2 * bound : DATABASE_PAUSE_MAX_MS;
+	}
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_without_a_database_log_ins_are_unavailable),
+		TEST(test_sessions_that_are_not_its_own_are_revoked),
+		TEST(test_a_refused_take_leaves_nothing_open),
+		TEST(test_an_announced_take_may_finish),
+		TEST(test_a_broken_proxy_loses_its_channel_only),
+		TEST(test_a_proxy_that_leaves_with_log_ins_under_way),
+		TEST(test_idle_when_the_proxies_are_gone),
+		TEST(test_a_database_that_is_away),
+		TEST(test_closing_answers_what_is_out),
+		cmocka_unit_test(test_pauses_double_with_full_jitter),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	if (sodium_init() == -1 || !secret_slab_open(16))
+		return 1;
+	log_open("test", open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_FORMAT_LOGFMT, LOG_ERROR);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	secret_slab_close();
+	return failed;
+}
