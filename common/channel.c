@@ -29,6 +29,7 @@ struct channel {
 	struct event *again; /* frames were left in the buffer: on with them in the next turn */
 	struct evbuffer *in, *out;
 	const char *failed; /* the reason, until on_close was told */
+	bool unwritable;    /* the peer takes no more: read what it has sent, then tell */
 	bool dead;          /* on_close was told; only channel_close() is left */
 	bool *gone;         /* set to true by channel_close() while a callback runs */
 };
@@ -118,7 +119,7 @@ bool channel_send(
 	bool was_empty = evbuffer_get_length(channel->out) == 0;
 
 	require(size == ipc_size(type) && size > 0);
-	if (channel->dead || channel->failed != NULL)
+	if (channel->dead || channel->unwritable || channel->failed != NULL)
 		return false;
 	if (evbuffer_get_length(channel->out) + sizeof header + size > CHANNEL_QUEUE_MAX)
 		return fail_later(channel, "full");
@@ -128,6 +129,33 @@ bool channel_send(
 	if (was_empty)
 		event_active(channel->writable, EV_WRITE, 1);
 	return true;
+}
+
+/*
+ * Not event_active(): libevent calls an event that was made active within the same turn, and a peer
+ * that never stops sending would keep timers and all other peers waiting.
+ */
+static void go_on_next_turn(struct channel *channel)
+{
+	static const struct timeval now = {0, 0};
+
+	event_add(channel->again, &now);
+}
+
+static bool is_end(int error)
+{
+	return error == EPIPE || error == ECONNRESET;
+}
+
+static void write_failed(struct channel *channel, int error)
+{
+	if (!is_end(error)) {
+		tell_closed(channel, strerror(error));
+		return;
+	}
+	channel->unwritable = true;
+	evbuffer_drain(channel->out, evbuffer_get_length(channel->out));
+	go_on_next_turn(channel);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -150,7 +178,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 			continue;
 		if (n == -1 && (errno == EAGAIN || errno == EINTR))
 			break;
-		tell_closed(channel, n == 0 || errno == EPIPE ? "closed" : strerror(errno));
+		write_failed(channel, n == 0 ? EPIPE : errno);
 		return;
 	}
 	if (evbuffer_get_length(channel->out) > 0)
@@ -194,17 +222,6 @@ static int next_frame(struct channel *channel)
 	return channel->dead ? -1 : 1;
 }
 
-/*
- * Not event_active(): libevent calls an event that was made active within the same turn, and a peer
- * that never stops sending would keep timers and all other peers waiting.
- */
-static void go_on_next_turn(struct channel *channel)
-{
-	static const struct timeval now = {0, 0};
-
-	event_add(channel->again, &now);
-}
-
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
 	struct channel *channel = arg;
@@ -230,29 +247,38 @@ static int read_chunk(struct channel *channel, evutil_socket_t fd)
 	return (int)n;
 }
 
+/* No whole frame is left: n and error are of the last read. */
+static void all_read(struct channel *channel, int n, int error)
+{
+	bool nothing_now = n == -1 && (error == EAGAIN || error == EINTR);
+
+	if (n == 0 || (nothing_now && channel->unwritable))
+		tell_closed(channel, "closed");
+	else if (n == -1 && !nothing_now)
+		tell_closed(channel, is_end(error) ? "closed" : strerror(error));
+	else if (channel->unwritable)
+		go_on_next_turn(channel);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct channel *channel = arg;
-	int n = 1, frames = 0;
+	int n = 1, error = 0;
 
 	(void)what;
 	/* A peer that died may have left whole frames: hand those on before the end is told. */
-	if (evbuffer_get_length(channel->in) < READ_CHUNK)
+	if (evbuffer_get_length(channel->in) < READ_CHUNK) {
 		n = read_chunk(channel, fd);
-	int saved = errno;
-	for (; frames < CHANNEL_FRAMES_A_TURN; frames++) {
+		error = errno;
+	}
+	for (int frames = 0; frames < CHANNEL_FRAMES_A_TURN; frames++) {
 		int status = next_frame(channel);
 		if (status == -1)
 			return;
-		if (status == 0)
-			break;
+		if (status == 0) {
+			all_read(channel, n, error);
+			return;
+		}
 	}
-	if (frames == CHANNEL_FRAMES_A_TURN) {
-		go_on_next_turn(channel);
-		return;
-	}
-	if (n == 0)
-		tell_closed(channel, "closed");
-	else if (n == -1 && saved != EAGAIN && saved != EINTR)
-		tell_closed(channel, saved == ECONNRESET ? "closed" : strerror(saved));
+	go_on_next_turn(channel);
 }

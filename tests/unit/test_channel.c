@@ -581,6 +581,17 @@ static void test_a_turn_hands_on_64_frames(void **state)
 }
 
 /* ------------------------------------------------------------------ the end */
+static uint64_t channels_lost(void)
+{
+	static struct counters page;
+	static bool owned;
+
+	if (!owned)
+		counters_own(&page);
+	owned = true;
+	return counter_read(&page, COUNTER_CHANNELS_LOST);
+}
+
 static void test_frames_of_a_dead_peer_arrive_before_its_end(void **state)
 {
 	int fd = open_end(&ends[0]);
@@ -592,6 +603,59 @@ static void test_frames_of_a_dead_peer_arrive_before_its_end(void **state)
 	assert_ids(&ends[0], 200);
 	assert_int_equal(ends[0].closes, 1);
 	assert_string_equal(ends[0].reason, "closed");
+}
+
+/* The loop may find that a peer is gone by writing to it, before it reads what that peer sent. */
+static void test_frames_of_a_dead_peer_survive_a_failed_write(void **state)
+{
+	struct ipc_intent intent = {0};
+	int fd = open_end(&ends[0]);
+
+	(void)state;
+	write_frames(fd, IPC_INTENT_DONE, 200);
+	close(fd);
+	assert_true(send_from(&ends[0], IPC_INTENT, 1, &intent));
+	turns(10);
+	assert_ids(&ends[0], 200);
+	assert_int_equal(ends[0].closes, 1);
+	assert_string_equal(ends[0].reason, "closed");
+}
+
+/* ... or died with our frames unread, which makes the next write a reset. */
+static void test_frames_of_a_killed_peer_survive_a_reset(void **state)
+{
+	struct ipc_intent intent = {0};
+	uint64_t before = channels_lost();
+	int fd = open_end(&ends[0]);
+
+	(void)state;
+	assert_true(send_from(&ends[0], IPC_INTENT, 1, &intent));
+	turns(2);
+	write_frames(fd, IPC_INTENT_DONE, 200);
+	close(fd);
+	assert_true(send_from(&ends[0], IPC_INTENT, 2, &intent));
+	turns(10);
+	assert_ids(&ends[0], 200);
+	assert_int_equal(ends[0].closes, 1);
+	assert_string_equal(ends[0].reason, "closed");
+	assert_int_equal(channels_lost(), before);
+}
+
+/* A peer that reads no more and stays is as good as gone, and does not linger. */
+static void test_a_peer_that_only_stops_reading_is_gone(void **state)
+{
+	struct ipc_intent intent = {0};
+	int fd = open_end(&ends[0]);
+
+	(void)state;
+	write_frames(fd, IPC_INTENT_DONE, 100);
+	assert_int_equal(shutdown(fd, SHUT_RD), 0);
+	assert_true(send_from(&ends[0], IPC_INTENT, 1, &intent));
+	turns(10);
+	assert_ids(&ends[0], 100);
+	assert_int_equal(ends[0].closes, 1);
+	assert_false(send_from(&ends[0], IPC_INTENT, 2, &intent));
+	close(fd);
 }
 
 static void test_half_a_frame_is_no_frame(void **state)
@@ -692,17 +756,6 @@ static void test_answers_from_within_on_frame(void **state)
 	assert_ids(&ends[0], 100);
 }
 
-static uint64_t channels_lost(void)
-{
-	static struct counters page;
-	static bool owned;
-
-	if (!owned)
-		counters_own(&page);
-	owned = true;
-	return counter_read(&page, COUNTER_CHANNELS_LOST);
-}
-
 static void test_only_errors_count_as_lost(void **state)
 {
 	uint64_t before = channels_lost();
@@ -773,6 +826,9 @@ int main(void)
 		TEST(test_a_slow_peer_is_not_given_up),
 		TEST(test_a_turn_hands_on_64_frames),
 		TEST(test_frames_of_a_dead_peer_arrive_before_its_end),
+		TEST(test_frames_of_a_dead_peer_survive_a_failed_write),
+		TEST(test_frames_of_a_killed_peer_survive_a_reset),
+		TEST(test_a_peer_that_only_stops_reading_is_gone),
 		TEST(test_half_a_frame_is_no_frame),
 		TEST(test_an_end_is_told_once),
 		TEST(test_close_within_on_frame),
