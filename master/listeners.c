@@ -104,8 +104,11 @@ bool listeners_open(const struct config *config, struct listeners *out, FILE *er
 
 void listeners_close_smtp(struct listeners *listeners)
 {
-	for (size_t i = 0; i < listeners->smtp_count; i++)
+	for (size_t i = 0; i < listeners->smtp_count; i++) {
+		/* Proxies have the same socket: closing ours alone would leave it open. */
+		(void)shutdown(listeners->smtp[i].fd, SHUT_RDWR);
 		close(listeners->smtp[i].fd);
+	}
 	listeners->smtp_count = 0;
 }
 

@@ -29,7 +29,7 @@ struct listeners {
 bool listeners_open(const struct config *config, struct listeners *out, FILE *err)
 	__attribute__((warn_unused_result));
 
-/* New connections are refused from now on, as far as the master is concerned. */
+/* New connections are refused from now on, whoever else holds the sockets. */
 void listeners_close_smtp(struct listeners *listeners);
 void listeners_close(struct listeners *listeners);
 

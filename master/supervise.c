@@ -70,8 +70,8 @@ static void enter_phase(struct supervisor *s, enum phase phase, uint64_t now_ms)
 	switch (phase) {
 	case PHASE_PROXIES:
 		counter_set(COUNTER_DRAINING, 1);
-		listeners_close_smtp(&s->house->listeners);
 		children_drain(&s->children, IPC_PROCESS_PROXY);
+		listeners_close_smtp(&s->house->listeners);
 		s->phase_deadline_ms =
 			now_ms + s->house->config->timeouts.drain_ms + DRAIN_MARGIN_MS;
 		break;
