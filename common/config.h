@@ -87,10 +87,14 @@ struct config_limits_set {
 	uint64_t
 		message_bytes; /* SIZE of our own; the smaller of it and the backend's is offered */
 	unsigned connections;  /* of one worker; 0: from the descriptor limit */
-	unsigned connections_per_ip; /* of one worker; IPv6 counted by /64 */
-	unsigned errors;             /* bad commands before 421 */
-	unsigned login_failures;     /* refused AUTHs before 421, >= 3 (RFC 4954 9) */
-	uint64_t memory_bytes;       /* of all queued bytes of one worker; 0: none */
+	unsigned connections_per_prefix;     /* of one worker, like the next three */
+	unsigned unauthenticated_per_prefix; /* sessions that have not logged in */
+	unsigned unauthenticated;            /* ... of all prefixes together */
+	unsigned prefix_v4, prefix_v6;       /* bits */
+	unsigned minimum_rate;               /* of a body, octets a second; 0: none */
+	unsigned errors;                     /* bad commands before 421 */
+	unsigned login_failures;             /* refused AUTHs before 421, >= 3 (RFC 4954 9) */
+	uint64_t memory_bytes;               /* of all queued bytes of one worker; 0: none */
 };
 
 struct config_password {

@@ -4,12 +4,14 @@
 
 #include "common/counters.h"
 #include "common/log.h"
+#include "proxy/backend.h"
+#include "proxy/door.h"
 #include "proxy/replies.h"
 #include "proxy/session.h"
 #include "proxy/stream.h"
 
 #include <errno.h>
-#include <sodium.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -31,25 +33,22 @@ struct acceptor {
 	struct worker *worker;
 	struct listener listeners[CONFIG_LISTENERS_MAX * CONFIG_ADDRESSES_MAX];
 	size_t listener_count;
-	struct idmap *clients; /* keyed hash of the address -> how many sessions, as a pointer */
-	uint8_t hash_key[crypto_shorthash_KEYBYTES];
-	size_t limit; /* of sessions */
+	struct door *door;
+	size_t limit;       /* of sessions */
+	size_t descriptors; /* of sessions, their good-byes and their backend connections */
 	bool resting, stopped;
 };
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg);
 
-/* A session and a message at hand need two descriptors; idle ones need one. */
-static size_t session_limit(const struct config *config)
+/* What the listeners, channels and the log leave; a session at work needs two. */
+static size_t descriptor_limit(void)
 {
 	struct rlimit files = {0};
-	size_t limit = 1024;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > 4 * RESERVED_DESCRIPTORS)
-		limit = (files.rlim_cur - RESERVED_DESCRIPTORS) / 100 * 98;
-	if (config->limits.connections != 0 && config->limits.connections < limit)
-		limit = config->limits.connections;
-	return limit;
+	if (getrlimit(RLIMIT_NOFILE, &files) == -1 || files.rlim_cur <= 4 * RESERVED_DESCRIPTORS)
+		return RESERVED_DESCRIPTORS;
+	return files.rlim_cur - RESERVED_DESCRIPTORS;
 }
 
 struct acceptor *acceptor_new(struct worker *worker, const struct child_start *start)
@@ -59,11 +58,13 @@ struct acceptor *acceptor_new(struct worker *worker, const struct child_start *s
 	if (acceptor == NULL)
 		return NULL;
 	acceptor->worker = worker;
-	acceptor->limit = session_limit(worker->config);
-	acceptor->clients = idmap_new();
-	if (acceptor->clients == NULL)
+	acceptor->descriptors = descriptor_limit();
+	acceptor->limit = worker->config->limits.connections;
+	if (acceptor->limit == 0 || acceptor->limit > acceptor->descriptors)
+		acceptor->limit = acceptor->descriptors / 100 * 98;
+	acceptor->door = door_new(&worker->config->limits);
+	if (acceptor->door == NULL)
 		goto fail;
-	crypto_shorthash_keygen(acceptor->hash_key);
 	for (size_t i = 0; i < start->listener_count; i++) {
 		struct listener *listener = &acceptor->listeners[acceptor->listener_count++];
 		listener->acceptor = acceptor;
@@ -91,7 +92,7 @@ void acceptor_free(struct acceptor **pointer)
 		if (acceptor->listeners[i].event != NULL)
 			event_free(acceptor->listeners[i].event);
 	}
-	idmap_destroy(&acceptor->clients);
+	door_free(&acceptor->door);
 	free(acceptor);
 }
 
@@ -108,6 +109,15 @@ static void rest(struct acceptor *acceptor, bool resting)
 	}
 }
 
+/* Backend connections count: a message at hand must not fail for a stranger's connection. */
+static bool has_room(const struct acceptor *acceptor)
+{
+	size_t sessions = idmap_count(acceptor->worker->sessions);
+
+	return sessions < acceptor->limit &&
+	       sessions + stream_lingering() + backend_count() < acceptor->descriptors;
+}
+
 void acceptor_stop(struct acceptor *acceptor)
 {
 	rest(acceptor, true);
@@ -116,41 +126,39 @@ void acceptor_stop(struct acceptor *acceptor)
 
 void acceptor_tick(struct acceptor *acceptor)
 {
-	if (!acceptor->stopped && idmap_count(acceptor->worker->sessions) < acceptor->limit)
+	if (!acceptor->stopped && has_room(acceptor))
 		rest(acceptor, false);
 }
 
-/* ----------------------------------------------------------- sessions an address */
+/* ------------------------------------------------------------------------ the door */
 
-static uint64_t client_key(const struct acceptor *acceptor, const struct address *client)
+void acceptor_session_closed(struct acceptor *acceptor, struct session *session)
 {
-	struct address_key key = address_prefix(client, 32, 64);
-	uint64_t hash;
-
-	_Static_assert(sizeof hash == crypto_shorthash_BYTES, "a hash is an id");
-	crypto_shorthash((uint8_t *)&hash, key.bytes, sizeof key.bytes, acceptor->hash_key);
-	return hash;
-}
-
-/* Counts one more from the address; false: it has as many as it may. */
-static bool admit(struct acceptor *acceptor, const struct address *client)
-{
-	uint64_t key = client_key(acceptor, client);
-	uintptr_t count = (uintptr_t)idmap_take(acceptor->clients, key);
-	bool ok = count < acceptor->worker->config->limits.connections_per_ip;
-
-	count += ok;
-	return (count == 0 || idmap_put(acceptor->clients, key, (void *)count)) && ok;
-}
-
-void acceptor_session_closed(struct acceptor *acceptor, const struct address *client)
-{
-	uint64_t key = client_key(acceptor, client);
-	uintptr_t count = (uintptr_t)idmap_take(acceptor->clients, key);
-
-	if (count > 1 && !idmap_put(acceptor->clients, key, (void *)(count - 1)))
-		log_message(LOG_ERROR, "out-of-memory", "an address is counted no more");
+	door_leave(acceptor->door, &session->client, &session->place);
 	acceptor_tick(acceptor);
+}
+
+void acceptor_session_welcome(struct acceptor *acceptor, struct session *session)
+{
+	door_welcome(acceptor->door, &session->client, &session->place);
+}
+
+static struct session *session_of(struct door_place *place)
+{
+	return (struct session *)(void *)((char *)place - offsetof(struct session, place));
+}
+
+/* The stranger that waits longest makes room; one whose password is being checked may stay. */
+static void make_room(struct acceptor *acceptor)
+{
+	struct door_place *place = door_oldest(acceptor->door);
+
+	while (place != NULL && session_of(place)->state == CLIENT_LOGIN)
+		place = door_next(place);
+	if (place == NULL)
+		place = door_oldest(acceptor->door);
+	if (place != NULL)
+		session_close_with(session_of(place), REPLY_OVERLOAD, "crowded out");
 }
 
 /* ---------------------------------------------------------------------- accepting */
@@ -174,6 +182,14 @@ static bool memory_short(const struct worker *worker)
 	return limit != 0 && stream_total_queued() > limit / 100 * 95;
 }
 
+/* Octets before our greeting: a browser, a TLS client at the wrong port, or a careless robot. */
+static bool talks_early(int fd)
+{
+	char first;
+
+	return recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 static void take_in(struct listener *listener, int fd, const struct address *client)
 {
 	struct acceptor *acceptor = listener->acceptor;
@@ -183,12 +199,21 @@ static void take_in(struct listener *listener, int fd, const struct address *cli
 		turn_away(listener, fd, REPLY_OVERLOAD);
 		return;
 	}
-	if (!admit(acceptor, client)) {
+	if (door_ask(acceptor->door, client) != DOOR_OPEN) {
 		turn_away(listener, fd, REPLY_TOO_MANY_CONNECTIONS);
 		return;
 	}
-	if (session_open(acceptor->worker, listener->listen, fd, client) == NULL)
-		acceptor_session_closed(acceptor, client);
+	if (listener->listen->tls == TLS_MODE_STARTTLS && talks_early(fd)) {
+		turn_away(listener, fd, REPLY_SYNCHRONISATION);
+		return;
+	}
+	struct session *session = session_open(acceptor->worker, listener->listen, fd, client);
+	if (session == NULL)
+		return;
+	if (!door_enter(acceptor->door, client, &session->place))
+		session_close_with(session, REPLY_OVERLOAD, "out of memory");
+	else if (door_crowded(acceptor->door))
+		make_room(acceptor);
 }
 
 /* A few a turn: the other workers want some as well, and sessions at work must not wait. */
@@ -201,8 +226,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-		if (idmap_count(acceptor->worker->sessions) + stream_lingering() >=
-			acceptor->limit) {
+		if (!has_room(acceptor)) {
 			rest(acceptor, true);
 			return;
 		}

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Accepting clients: the listeners (the master's; shared with the other workers), the number of
- * sessions, and the number from one address (IPv6: one /64).  When this worker is full its
- * listeners rest and the others take what comes; a descriptor reserve keeps backend connections
- * possible.
+ * sessions, and what door.h allows a network prefix.  When this worker is full its listeners rest
+ * and the others take what comes; a descriptor reserve keeps backend connections possible.
  */
 #ifndef PROXY_ACCEPTOR_H
 #define PROXY_ACCEPTOR_H
@@ -20,8 +19,9 @@ void acceptor_free(struct acceptor **acceptor);
 /* Stops accepting, for good (drain). */
 void acceptor_stop(struct acceptor *acceptor);
 
-/* A session that was accepted here is closed. */
-void acceptor_session_closed(struct acceptor *acceptor, const struct address *client);
+/* A session that was accepted here has logged in, or is closed. */
+void acceptor_session_welcome(struct acceptor *acceptor, struct session *session);
+void acceptor_session_closed(struct acceptor *acceptor, struct session *session);
 
 /* Every second: rested listeners come back. */
 void acceptor_tick(struct acceptor *acceptor);

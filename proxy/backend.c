@@ -84,6 +84,13 @@ static bool leave(struct backend *backend)
 	return alive;
 }
 
+static size_t connections;
+
+size_t backend_count(void)
+{
+	return connections;
+}
+
 static void set_state(struct backend *backend, enum backend_state state)
 {
 	require(state == STATE_DEAD || (states[backend->state].moves & 1u << state) != 0);
@@ -188,6 +195,7 @@ void backend_abort(struct backend **pointer)
 	*pointer = NULL;
 	stream_destroy(&backend->stream);
 	evtimer_del(&backend->timer);
+	connections--;
 	counter_sub(COUNTER_BACKEND_CONNECTIONS, 1);
 	backend->aborted = true;
 	if (backend->depth == 0)
@@ -495,6 +503,7 @@ struct backend *backend_open(struct event_base *base, const struct config *confi
 		errno = saved;
 		return NULL;
 	}
+	connections++;
 	counter_add(COUNTER_BACKEND_CONNECTIONS, 1);
 	arm(backend);
 	return backend;

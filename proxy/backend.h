@@ -63,6 +63,9 @@ bool backend_pipelining(const struct backend *backend);
 const struct capability_set *backend_capabilities(const struct backend *backend);
 const struct address *backend_address(const struct backend *backend);
 
+/* Connections of this process, each with a descriptor. */
+size_t backend_count(void);
+
 /* Replies owed and local replies that wait behind them. */
 size_t backend_owed(const struct backend *backend);
 bool backend_room(const struct backend *backend); /* one more command may be sent */

@@ -251,6 +251,7 @@ int proxy_main(const struct child_start *start)
 	}
 	if (!load_certificates(&proxy))
 		return 1;
+	stream_set_pressure(start->config->limits.memory_bytes / 100 * 80);
 	child_confine(start, CHILD_SYSCALLS_NETWORK, NULL);
 	if (!make_worker(&proxy, start)) {
 		log_message(LOG_ERROR, "start", "out of memory");

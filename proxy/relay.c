@@ -225,7 +225,7 @@ static void on_lost(const char *reason, void *arg)
 
 static void on_drained(void *arg)
 {
-	session_continue(arg);
+	data_resume(arg);
 }
 
 static void on_idle(void *arg)

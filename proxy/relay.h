@@ -47,6 +47,7 @@ void data_reply(struct session *session, const struct smtp_reply *reply);
 void data_early(struct session *session, const struct smtp_reply *reply);
 void data_end_reply(struct session *session, const struct smtp_reply *reply);
 void data_lost(struct session *session);
+void data_resume(struct session *session);
 
 /* auth's answers, for auth_client. */
 struct auth_answers;

@@ -200,9 +200,20 @@ size_t session_unread(const struct session *session)
 	return session->stream == NULL ? 0 : stream_pending(session->stream);
 }
 
+/* A TLS client at the port for STARTTLS: its hello has no line end that would ever come. */
+static bool is_client_hello(const struct session *session, const uint8_t *bytes)
+{
+	return !session->tls && session->state == CLIENT_COMMAND && bytes[0] == 0x16;
+}
+
 size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t len)
 {
 	size_t done = 0, consumed;
+
+	if (is_client_hello(session, bytes)) {
+		session_close(session, "TLS without STARTTLS");
+		return len;
+	}
 
 	for (int i = 0;
 		done < len && (session->state == CLIENT_COMMAND || session->state == CLIENT_SASL);
@@ -292,7 +303,11 @@ static void on_secure(void *arg)
 
 	session->tls = true;
 	client_set_state(session, CLIENT_COMMAND);
-	if (implicit)
+	if (!implicit)
+		return;
+	if (SSL_has_pending(stream_tls(session->stream)) == 1)
+		session_close_with(session, REPLY_SYNCHRONISATION, "talked before the greeting");
+	else
 		session_greet(session);
 }
 
@@ -500,7 +515,7 @@ void session_close(struct session *session, const char *reason)
 	backend_close(&session->backend);
 	stream_finish(&session->stream);
 	evtimer_del(&session->timer);
-	acceptor_session_closed(worker->acceptor, &session->client);
+	acceptor_session_closed(worker->acceptor, session);
 	free(session->helo);
 	free(session->login);
 	free(session->sasl);

@@ -13,6 +13,7 @@
 #include "common/address.h"
 #include "common/ipc.h"
 #include "proxy/command.h"
+#include "proxy/door.h"
 #include "proxy/replies.h"
 #include "proxy/sasl.h"
 #include "proxy/state.h"
@@ -76,6 +77,7 @@ struct session {
 	struct transaction *transaction;
 	struct backend *backend;
 	struct session *next_closed;
+	struct door_place place;
 };
 
 /* Takes over an accepted socket.  NULL: out of memory, fd closed. */

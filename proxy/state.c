@@ -44,6 +44,22 @@ const char *client_state_name(enum client_state state)
 	return states[state].name;
 }
 
+/* The transaction's own end, and the time that its octets so far have earned at the least rate. */
+static uint64_t body_deadline(const struct session *session, const struct transaction *transaction)
+{
+	const struct config *config = session->worker->config;
+	uint64_t end = transaction->taken_ms + config->timeouts.transaction_ms;
+	unsigned rate = config->limits.minimum_rate;
+
+	if (rate != 0) {
+		uint64_t earned = transaction->taken_ms + config->timeouts.data_ms +
+				  transaction->paused_ms + transaction->body.bytes_in * 1000 / rate;
+		if (earned < end)
+			end = earned;
+	}
+	return end;
+}
+
 /* 0: none. */
 static uint64_t deadline(const struct session *session, uint64_t now)
 {
@@ -62,8 +78,8 @@ static uint64_t deadline(const struct session *session, uint64_t now)
 		break;
 	case LIMIT_DATA:
 		end = now + t->data_ms;
-		if (transaction != NULL && transaction->taken_ms + t->transaction_ms < end)
-			end = transaction->taken_ms + t->transaction_ms;
+		if (transaction != NULL && body_deadline(session, transaction) < end)
+			end = body_deadline(session, transaction);
 		break;
 	}
 	if (!session->authenticated && session->opened_ms + t->login_ms < end)

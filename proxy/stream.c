@@ -48,7 +48,7 @@ struct stream {
 
 /* One process, one thread: a single buffer serves every read. */
 static uint8_t read_buffer[READ_BYTES];
-static uint64_t total_queued;
+static uint64_t total_queued, pressure;
 static size_t lingering;
 static struct {
 	struct timeval turn;
@@ -62,6 +62,16 @@ static void on_again(evutil_socket_t fd, short what, void *arg);
 size_t stream_lingering(void)
 {
 	return lingering;
+}
+
+void stream_set_pressure(uint64_t bytes)
+{
+	pressure = bytes;
+}
+
+static size_t high_mark(void)
+{
+	return pressure != 0 && total_queued > pressure ? STREAM_OUT_LOW : STREAM_OUT_HIGH;
 }
 
 uint64_t stream_total_queued(void)
@@ -582,7 +592,7 @@ struct evbuffer *stream_output(struct stream *stream)
 void stream_flush(struct stream *stream)
 {
 	account(stream);
-	if (evbuffer_get_length(stream->out) >= STREAM_OUT_HIGH)
+	if (stream_full(stream))
 		stream->was_full = true;
 	if (stream->mode != MODE_CONNECTING && stream->mode != MODE_HANDSHAKE &&
 		evbuffer_get_length(stream->out) > 0 && !stream->write_wants_read)
@@ -591,7 +601,7 @@ void stream_flush(struct stream *stream)
 
 bool stream_full(const struct stream *stream)
 {
-	return evbuffer_get_length(stream->out) >= STREAM_OUT_HIGH;
+	return evbuffer_get_length(stream->out) >= high_mark();
 }
 
 size_t stream_queued(const struct stream *stream)

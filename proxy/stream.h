@@ -103,6 +103,12 @@ void stream_finish(struct stream **stream);
 /* Lingering streams of this process, each with a descriptor. */
 size_t stream_lingering(void);
 
+/*
+ * While more octets than this wait in all streams together, a stream counts as full at
+ * STREAM_OUT_LOW already: the largest holders pause.  0: never.
+ */
+void stream_set_pressure(uint64_t bytes);
+
 /* Octets waiting in all streams of this process, in and out. */
 uint64_t stream_total_queued(void);
 

@@ -24,6 +24,7 @@ enum end_state { END_NONE, END_INTENT, END_SENT, END_ANSWERED };
 struct transaction {
 	uint64_t id;
 	uint64_t started_ms, taken_ms;
+	uint64_t paused_ms, paused_since_ms; /* the backend made the client wait; 0: it does not */
 	struct mail_arguments mail;
 	struct path recipient;            /* the first accepted one, for the FOR clause */
 	unsigned given, accepted;         /* recipients */

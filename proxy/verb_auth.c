@@ -10,6 +10,7 @@
 #include "common/counters.h"
 #include "common/log.h"
 #include "common/secret.h"
+#include "proxy/acceptor.h"
 #include "proxy/auth_client.h"
 #include "proxy/line.h"
 #include "proxy/relay.h"
@@ -209,6 +210,7 @@ static bool accept_login(struct session *session, const struct ipc_auth_verdict 
 	session->recipients = verdict->recipients;
 	stream_set_secret(session->stream, false);
 	counter_add(COUNTER_SESSIONS_AUTHENTICATED, 1);
+	acceptor_session_welcome(session->worker->acceptor, session);
 	return true;
 }
 

@@ -307,9 +307,25 @@ size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
 		return consumed;
 	}
 	backend_flush_body(session->backend);
-	if (backend_full(session->backend))
+	if (backend_full(session->backend)) {
+		t->paused_since_ms = clock_monotonic_ms();
+		session->deadline_ms = 0; /* the backend's block_timeout counts */
 		stream_pause(session->stream);
+	}
 	return consumed;
+}
+
+/* The backend takes octets again.  Its slowness is not held against the client. */
+void data_resume(struct session *session)
+{
+	struct transaction *t = session->transaction;
+
+	if (session->state == CLIENT_BODY && t->paused_since_ms != 0) {
+		t->paused_ms += clock_monotonic_ms() - t->paused_since_ms;
+		t->paused_since_ms = 0;
+		client_arm(session);
+	}
+	session_continue(session);
 }
 
 /* A final reply before the end of data (RFC 5321 allows it for refusals only). */

@@ -57,7 +57,7 @@ ALICE = "alice@example.test"
 
 @pytest.fixture(scope="module")
 def shared(make_sandbox):
-    rig = Rig(make_sandbox, settings=[f"limits.message_size={LIMIT}", "limits.connections_per_ip=1000"])
+    rig = Rig(make_sandbox, settings=[f"limits.message_size={LIMIT}", "limits.connections_per_prefix=1000"])
     yield rig
     rig.close()
 

@@ -388,7 +388,7 @@ static const char all_set[] =
 	"  cache_entries = 0 cache_age = 90s }\n"
 	"timeouts { handshake = 1500ms unauthenticated = 7s login = 8s command = 9s data = 10s\n"
 	"  transaction = 2h drain = 0 }\n"
-	"limits { recipients = 500 message_size = 10MB connections = 12 connections_per_ip = 5\n"
+	"limits { recipients = 500 message_size = 10MB connections = 12 connections_per_prefix = 5\n"
 	"  errors = 6 login_failures = 4 memory = 0 }\n"
 	"trace { received = no show_login = yes show_client = on }\n"
 	"certificate a { chain = /a.pem key = /a.key }\n"
