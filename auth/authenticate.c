@@ -256,6 +256,17 @@ static void log_malformed(const struct account *account, const char *why)
 	log_end(&line);
 }
 
+/* A row may ask for more than new hashes cost, but not for what the pool as a whole must not use.
+ */
+static bool hash_fits(const struct authenticate *a, const struct password_hash *hash)
+{
+	size_t processes = hash_pool_processes(a->settings.pool);
+	uint64_t share = a->settings.hash_budget / (processes == 0 ? 1 : processes);
+
+	return hash->cost.memory_bytes <= share ||
+	       hash->cost.memory_bytes <= a->settings.cost.memory_bytes;
+}
+
 /* Whether the row has a hash that may be computed here; sets the cost. */
 static bool has_usable_hash(struct login *login, const struct account *account)
 {
@@ -267,8 +278,7 @@ static bool has_usable_hash(struct login *login, const struct account *account)
 		return false; /* no password: nothing is wrong with that */
 	if (!account->hash_malformed) {
 		enum password_parsed parsed = password_parse(account->phc, account->phc_len, &hash);
-		usable = parsed == PASSWORD_PARSED &&
-			 hash.cost.memory_bytes <= login->owner->settings.hash_bytes_max;
+		usable = parsed == PASSWORD_PARSED && hash_fits(login->owner, &hash);
 		if (parsed == PASSWORD_PARSED || parsed == PASSWORD_TOO_COSTLY)
 			why = "the stored hash needs more than password.memory_budget allows";
 		if (usable)

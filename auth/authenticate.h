@@ -36,7 +36,7 @@ struct authenticate_settings {
 	struct login_cache *verified;
 	struct hash_pool *pool;
 	struct password_cost cost; /* of the dummy */
-	uint64_t hash_bytes_max;   /* a stored hash that needs more is treated as malformed */
+	uint64_t hash_budget;      /* bytes of all hashes at once; see hash_fits() */
 	authenticate_done *done;
 	void *arg;
 };

@@ -87,13 +87,18 @@ static void end_job(
 }
 
 /* ---------------------------------------------------------------- processes */
-static void count_processes(const struct hash_pool *pool)
+size_t hash_pool_processes(const struct hash_pool *pool)
 {
-	uint64_t count = 0;
+	size_t count = 0;
 
 	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++)
 		count += pool->processes[i].channel != NULL;
-	counter_set(COUNTER_HASH_PROCESSES, count);
+	return count;
+}
+
+static void count_processes(const struct hash_pool *pool)
+{
+	counter_set(COUNTER_HASH_PROCESSES, hash_pool_processes(pool));
 }
 
 /* The channel is of no use any more; the job on it is lost, and only it. */

@@ -71,6 +71,7 @@ void hash_pool_cancel(struct hash_pool *pool, uint64_t token);
 void hash_pool_tick(struct hash_pool *pool, uint64_t now_ms);
 
 size_t hash_pool_waiting(const struct hash_pool *pool);
+size_t hash_pool_processes(const struct hash_pool *pool); /* attached */
 
 /*
  * Whether processes hashes at once, of the configured memory, fit the configured budget, the

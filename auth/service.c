@@ -294,13 +294,11 @@ static bool open_login(struct service *service, unsigned workers)
 	};
 	struct authenticate_settings settings = {
 		.cost = {password->memory_bytes, password->passes},
-		.hash_bytes_max = password->memory_budget_bytes,
+		.hash_budget = password->memory_budget_bytes,
 		.done = serve_verdict,
 		.arg = service,
 	};
 
-	if (password->processes > 0)
-		settings.hash_bytes_max /= password->processes;
 	service->verified = login_cache_new(password->cache_entries, password->cache_ms);
 	service->pool = hash_pool_new(service->base, &pool);
 	if (service->verified == NULL || service->pool == NULL)

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { MEMORY = 8 << 20, PASSES = 2, BYTES_MAX = 32 << 20, SLOTS = 8, PEER = 5, TURNS = 8 };
+enum { MEMORY = 8 << 20, PASSES = 2, BUDGET = 32 << 20, SLOTS = 8, PEER = 5, TURNS = 8 };
 
 #define SALT "AAECAwQFBgcICQoLDA0ODw"
 #define TAG "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -183,7 +183,7 @@ static int setup(void **state)
 		.verified = verified,
 		.pool = pool,
 		.cost = {MEMORY, PASSES},
-		.hash_bytes_max = BYTES_MAX,
+		.hash_budget = BUDGET,
 		.done = on_done};
 	a = authenticate_new(base, &settings);
 	if (a == NULL || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == -1)
