@@ -44,6 +44,8 @@ static void on_drain(void *arg)
 	auth->drain_until_ms =
 		clock_monotonic_ms() + DRAIN_MORE_MS + auth->start->config->timeouts.drain_ms;
 	log_message(LOG_INFO, "draining", "waiting for the proxies");
+	if (service_is_idle(auth->service, clock_monotonic_ms()))
+		event_base_loopexit(auth->base, NULL);
 }
 
 static void on_tick(uint64_t now_ms, void *arg)

@@ -23,11 +23,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { NICE = 19, BEAT_MS = 1000, IO_MS = 5000 };
+enum { NICE = 19, BEAT_MS = 1000, IO_MS = 5000, ORPHAN_MS = 10000 };
 
 struct worker {
 	const struct child_start *start;
-	int channel; /* -1: auth is away */
+	int channel;        /* -1: auth is away */
+	uint64_t orphan_ms; /* since when */
 	bool draining;
 };
 
@@ -140,20 +141,34 @@ static bool answer(int fd, uint64_t id, const struct ipc_hash_request *request)
 	return write_all(fd, &frame, sizeof frame);
 }
 
-/* One request from the channel; false: the channel is of no use any more. */
-static bool serve(int fd)
+enum served { SERVED = 1, CHANNEL_GONE, CHANNEL_BROKEN };
+
+/* One request from the channel. */
+static enum served serve(int fd)
 {
 	struct ipc_header header;
 	struct ipc_hash_request request;
-	bool good = false;
+	enum served served = CHANNEL_BROKEN;
 
-	if (read_all(fd, &header, sizeof header) && header.version == IPC_VERSION &&
-		header.type == IPC_HASH_REQUEST && header.reserved == 0 &&
-		header.size == sizeof request && read_all(fd, &request, sizeof request) &&
-		ipc_valid(IPC_HASH_REQUEST, &request))
-		good = answer(fd, header.id, &request);
+	if (!read_all(fd, &header, sizeof header))
+		return CHANNEL_GONE;
+	if (header.version != IPC_VERSION || header.type != IPC_HASH_REQUEST ||
+		header.reserved != 0 || header.size != sizeof request)
+		return CHANNEL_BROKEN;
+	if (!read_all(fd, &request, sizeof request))
+		served = CHANNEL_GONE;
+	else if (ipc_valid(IPC_HASH_REQUEST, &request))
+		served = answer(fd, header.id, &request) ? SERVED : CHANNEL_GONE;
 	sodium_memzero(&request, sizeof request);
-	return good;
+	return served;
+}
+
+static void set_channel(struct worker *worker, int fd)
+{
+	if (worker->channel != -1)
+		close(worker->channel);
+	worker->channel = fd;
+	worker->orphan_ms = clock_monotonic_ms();
 }
 
 /* false: the master is gone. */
@@ -167,47 +182,56 @@ static bool read_control(struct worker *worker)
 		status = control_receive(worker->start->control, &type, &payload, &fd);
 		if (status != 1)
 			return status == 0;
-		if (type == IPC_CONTROL_CHANNEL && fd != -1) {
-			if (worker->channel != -1)
-				close(worker->channel);
-			worker->channel = fd;
-		} else if (fd != -1) {
+		if (type == IPC_CONTROL_CHANNEL && fd != -1)
+			set_channel(worker, fd);
+		else if (fd != -1)
 			close(fd);
-		}
 		worker->draining = worker->draining || type == IPC_CONTROL_DRAIN;
 	}
 }
 
 /*
  * Draining, it serves on until auth closes the channel: the log-ins that wait there are real.  A
- * second SIGTERM is somebody in a hurry.
+ * second SIGTERM is somebody in a hurry.  An orphan that nobody adopts starts anew: auth may have
+ * given up this very process.
  */
 static bool is_over(const struct worker *worker)
 {
-	return terminated > 1 || ((terminated > 0 || worker->draining) && worker->channel == -1);
+	if (terminated > 1)
+		return true;
+	if (worker->channel != -1)
+		return false;
+	return terminated > 0 || worker->draining ||
+	       clock_monotonic_ms() - worker->orphan_ms >= ORPHAN_MS;
 }
 
-/* Until the control socket's end, or the channel's once it was there. */
-static void work(struct worker *worker)
+/* false: it is time to end. */
+static bool work_once(struct worker *worker)
 {
-	while (!is_over(worker)) {
-		struct pollfd p[2] = {
-			{.fd = worker->start->control, .events = POLLIN},
-			{.fd = worker->channel, .events = POLLIN}, /* -1 is left out */
-		};
-		counters_heartbeat(clock_monotonic_ms());
-		log_flush();
-		int n = poll(p, 2, BEAT_MS);
-		if (n == -1 && errno != EINTR)
-			return;
-		if (n > 0 && p[0].revents != 0) {
-			if (!read_control(worker))
-				return;
-			continue; /* the channel may be another one now */
-		}
-		if (n > 0 && p[1].revents != 0 && !serve(worker->channel))
-			return;
+	struct pollfd p[2] = {
+		{.fd = worker->start->control, .events = POLLIN},
+		{.fd = worker->channel, .events = POLLIN}, /* -1 is left out */
+	};
+
+	counters_heartbeat(clock_monotonic_ms());
+	log_flush();
+	int n = poll(p, 2, BEAT_MS);
+	if (n == -1)
+		return errno == EINTR;
+	if (p[0].revents != 0)
+		return read_control(worker); /* the channel may be another one now */
+	if (p[1].revents == 0)
+		return true;
+	switch (serve(worker->channel)) {
+	case SERVED:
+		return true;
+	case CHANNEL_GONE:
+		set_channel(worker, -1);
+		return true;
+	case CHANNEL_BROKEN:
+		break;
 	}
+	return false;
 }
 
 static bool set_signals(void)
@@ -238,7 +262,9 @@ int hash_main(const struct child_start *start)
 		log_message(LOG_ERROR, "hash-start", "cannot tell the master: %s", strerror(errno));
 		return EX_OSERR;
 	}
-	work(&worker);
+	worker.orphan_ms = clock_monotonic_ms();
+	while (!is_over(&worker) && work_once(&worker))
+		;
 	if (worker.channel != -1)
 		close(worker.channel);
 	log_flush();

@@ -201,13 +201,24 @@ static void test_bad_frames_end_it(void **state)
 	assert_int_equal(reap(), 0);
 }
 
-static void test_ends_with_its_channel_or_its_master(void **state)
+static void test_outlives_auth_and_serves_the_next(void **state)
 {
+	int channel[2];
+	const struct ipc_control payload = {.process = IPC_PROCESS_AUTH};
+
+	(void)state;
+	assert_int_equal(ask(1, phc, "secret"), IPC_HASH_MATCH);
 	close(child.channel);
-	child.channel = -1;
-	assert_int_equal(reap(), 0);
-	close_all();
-	assert_int_equal(setup(state), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel), 0);
+	child.channel = channel[0];
+	assert_true(control_send(child.control, IPC_CONTROL_CHANNEL, &payload, channel[1]));
+	close(channel[1]);
+	assert_int_equal(ask(2, phc, "secret"), IPC_HASH_MATCH);
+}
+
+static void test_ends_with_its_master(void **state)
+{
+	(void)state;
 	close(child.control);
 	child.control = -1;
 	assert_int_equal(reap(), 0);
@@ -237,7 +248,8 @@ int main(void)
 		TEST(test_what_auth_should_not_have_sent_fails_and_costs_nothing),
 		TEST(test_runs_at_the_lowest_priority),
 		TEST(test_bad_frames_end_it),
-		TEST(test_ends_with_its_channel_or_its_master),
+		TEST(test_outlives_auth_and_serves_the_next),
+		TEST(test_ends_with_its_master),
 		TEST(test_drains_until_auth_is_done),
 	};
 
