@@ -19,7 +19,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RING_BYTES = 256 * 1024, TAIL_RESERVE = 8 };
+enum {
+	RING_BYTES = 256 * 1024,
+	TAIL_RESERVE = 2,  /* the brace and the newline */
+	NUMBER_OCTETS = 20 /* of the longest, with its sign; an empty value in quotes is shorter */
+};
 
 static struct {
 	char process[32];
@@ -101,52 +105,49 @@ static void emit(const char *bytes, size_t len)
 	state.used += len;
 }
 
-/* Room is kept for the closing brace and the newline. */
-static void put(struct log_line *line, const char *bytes, size_t len)
+/* How much more the line takes; room is kept for its end. */
+static size_t room_in(const struct log_line *line)
 {
-	size_t room = LOG_LINE_MAX - TAIL_RESERVE - line->len;
-
-	if (len > room)
-		len = room;
-	memcpy(line->bytes + line->len, bytes, len);
-	line->len += len;
+	return LOG_LINE_MAX - TAIL_RESERVE - line->len;
 }
 
 static void put_text(struct log_line *line, const char *text)
 {
-	put(line, text, strlen(text));
+	size_t len = strlen(text), room = room_in(line);
+
+	if (len > room)
+		len = room;
+	memcpy(line->bytes + line->len, text, len);
+	line->len += len;
 }
 
+/* What does not fit is cut, but never within an escape, and with room for the closing quote. */
 static void put_escaped(struct log_line *line, const unsigned char *bytes, size_t len)
 {
 	/* JSON has no \x; a backslash itself is escaped in both, so the text can be told back. */
 	bool json = state.format == LOG_FORMAT_JSON;
 
 	for (size_t i = 0; i < len; i++) {
-		char escaped[8];
-		if (bytes[i] >= 0x20 && bytes[i] < 0x7f && bytes[i] != '"' && bytes[i] != '\\') {
-			put(line, (const char *)&bytes[i], 1);
-			continue;
-		}
-		int n = json ? snprintf(escaped, sizeof escaped, "\\u%04x", bytes[i])
-			     : snprintf(escaped, sizeof escaped, "\\x%02x", bytes[i]);
-		if (line->len + (size_t)n > LOG_LINE_MAX - TAIL_RESERVE)
-			return; /* never half an escape */
-		put(line, escaped, (size_t)n);
+		char text[8] = {(char)bytes[i], '\0'};
+		if (bytes[i] < 0x20 || bytes[i] >= 0x7f || bytes[i] == '"' || bytes[i] == '\\')
+			snprintf(text, sizeof text, json ? "\\u%04x" : "\\x%02x", bytes[i]);
+		if (strlen(text) >= room_in(line))
+			return;
+		put_text(line, text);
 	}
 }
 
-static void put_key(struct log_line *line, const char *key)
+/* False, with nothing written: the line is too full for the key and a value. */
+static bool put_key(struct log_line *line, const char *key)
 {
-	if (state.format == LOG_FORMAT_JSON) {
-		put_text(line, ",\"");
-		put_text(line, key);
-		put_text(line, "\":");
-	} else {
-		put_text(line, " ");
-		put_text(line, key);
-		put_text(line, "=");
-	}
+	bool json = state.format == LOG_FORMAT_JSON;
+
+	if (strlen(key) + strlen(",\"\":\"") + NUMBER_OCTETS > room_in(line))
+		return false;
+	put_text(line, json ? ",\"" : " ");
+	put_text(line, key);
+	put_text(line, json ? "\":" : "=");
+	return true;
 }
 
 /* Whether logfmt can show it without quotes. */
@@ -183,11 +184,10 @@ void log_begin(struct log_line *line, enum log_level level, const char *verb)
 
 void log_bytes(struct log_line *line, const char *key, const void *value, size_t len)
 {
-	if (!line->active)
+	if (!line->active || !put_key(line, key))
 		return;
 	if (len > LOG_VALUE_MAX)
 		len = LOG_VALUE_MAX;
-	put_key(line, key);
 	/* login is quoted always: the auth-failed line is read by patterns that count on it. */
 	bool bare = state.format == LOG_FORMAT_LOGFMT && is_word(value, len) &&
 		    strcmp(key, "login") != 0;
@@ -205,22 +205,20 @@ void log_text(struct log_line *line, const char *key, const char *value)
 
 void log_uint(struct log_line *line, const char *key, uint64_t value)
 {
-	char text[24];
+	char text[NUMBER_OCTETS + 1];
 
-	if (!line->active)
+	if (!line->active || !put_key(line, key))
 		return;
-	put_key(line, key);
 	snprintf(text, sizeof text, "%llu", (unsigned long long)value);
 	put_text(line, text);
 }
 
 void log_int(struct log_line *line, const char *key, int64_t value)
 {
-	char text[24];
+	char text[NUMBER_OCTETS + 1];
 
-	if (!line->active)
+	if (!line->active || !put_key(line, key))
 		return;
-	put_key(line, key);
 	snprintf(text, sizeof text, "%lld", (long long)value);
 	put_text(line, text);
 }

@@ -359,6 +359,46 @@ static void test_a_value_has_a_cap(void **state)
 	assert_text("after", "x");
 }
 
+/* More than a line holds: what does not fit is left out, and the line can still be read. */
+static void check_long_lines(enum log_format format)
+{
+	static const char fill[][2] = {"v", "\x01", " "};
+	unsigned char value[LOG_VALUE_MAX];
+
+	for (size_t i = 0; i < sizeof fill / sizeof *fill; i++) {
+		/* Every place of the line's end in a value. */
+		for (size_t first = 0; first < LOG_VALUE_MAX; first++) {
+			struct log_line line;
+			memset(value, fill[i][0], sizeof value);
+			log_begin(&line, LOG_INFO, "test");
+			log_bytes(&line, "first", value, first);
+			for (int n = 0; n < 12; n++)
+				log_bytes(&line, "value", value, sizeof value);
+			log_uint(&line, "number", UINT64_MAX);
+			log_int(&line, "least", INT64_MIN);
+			log_end(&line);
+			parse_next(format);
+			assert_field("first", value, first);
+			assert_true(strlen(last) > LOG_LINE_MAX - 64);
+			const struct field *number = find("number");
+			assert_true(number == NULL || number->len == 20);
+		}
+	}
+}
+
+static void test_a_long_line_can_be_read_in_logfmt(void **state)
+{
+	(void)state;
+	check_long_lines(LOG_FORMAT_LOGFMT);
+}
+
+static void test_a_long_line_can_be_read_in_json(void **state)
+{
+	(void)state;
+	log_open("test", pipe_fds[1], LOG_FORMAT_JSON, LOG_INFO);
+	check_long_lines(LOG_FORMAT_JSON);
+}
+
 static void test_message_is_formatted_and_escaped(void **state)
 {
 	char text[2 * LOG_VALUE_MAX];
@@ -554,6 +594,8 @@ int main(void)
 		TEST(test_hostile_values_in_json),
 		TEST(test_every_octet_can_be_told_back),
 		TEST(test_a_value_has_a_cap),
+		TEST(test_a_long_line_can_be_read_in_logfmt),
+		TEST(test_a_long_line_can_be_read_in_json),
 		TEST(test_message_is_formatted_and_escaped),
 		TEST(test_levels),
 		TEST(test_a_full_pipe_does_not_block_and_drops_are_counted),
