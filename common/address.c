@@ -70,7 +70,10 @@ bool address_parse(const char *text, int default_port, struct address *out)
 	int port = port_text != NULL ? parse_port(port_text) : default_port;
 	if (port < 0 || port > 65535 || !parse_host(host, (uint16_t)port, out))
 		return false;
-	return bracket == (out->sa.sa_family == AF_INET6) || port_text == NULL;
+	/* Brackets are for IPv6, and needed there when a port follows. */
+	if (out->sa.sa_family == AF_INET6)
+		return bracket || port_text == NULL;
+	return !bracket;
 }
 
 bool address_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct address *out)

@@ -57,6 +57,7 @@ static const struct {
 	{"no opening bracket", "::1]:25", NO_DEFAULT, NULL},
 	{"empty brackets", "[]:25", NO_DEFAULT, NULL},
 	{"v4 in brackets with a port", "[192.0.2.1]:25", NO_DEFAULT, NULL},
+	{"v4 in brackets", "[192.0.2.1]", 25, NULL},
 	{"longer than any address",
 		"[1111111111111111111111111111111111111111111111111111111111111111111111]:25",
 		NO_DEFAULT, NULL},
