@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#define LAST_SECOND UINT64_C(253402300799) /* 9999-12-31T23:59:59Z */
+
 static uint64_t monotonic_ns(void)
 {
 	struct timespec now;
@@ -31,9 +33,10 @@ uint64_t clock_wall_ms(void)
 	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
+/* The calendar ends with the year 9999: beyond it gmtime_r may fail, and leaves nothing. */
 static void broken_down(uint64_t wall_s, struct tm *out)
 {
-	time_t seconds = (time_t)wall_s;
+	time_t seconds = wall_s < LAST_SECOND ? (time_t)wall_s : (time_t)LAST_SECOND;
 
 	gmtime_r(&seconds, out);
 }

@@ -46,6 +46,23 @@ static void test_texts(void **state)
 	}
 }
 
+/* The time at which a limit frees comes in a frame: no value of it may hurt. */
+static void test_times_beyond_the_calendar(void **state)
+{
+	static const uint64_t far[] = {UINT64_C(253402300800), UINT64_C(1) << 55, UINT64_C(1) << 56,
+		UINT64_C(1) << 62, INT64_MAX, UINT64_C(1) << 63, UINT64_MAX};
+	char text[CLOCK_TEXT_MAX];
+
+	(void)state;
+	assert_string_equal(
+		clock_format_second(UINT64_C(253402300799), text), "9999-12-31T23:59:59Z");
+	for (size_t i = 0; i < sizeof far / sizeof *far; i++)
+		assert_string_equal(clock_format_second(far[i], text), "9999-12-31T23:59:59Z");
+	assert_string_equal(clock_format_rfc3339(UINT64_MAX, text), "9999-12-31T23:59:59.615Z");
+	assert_string_equal(
+		clock_format_rfc5322(UINT64_MAX, text), "Fri, 31 Dec 9999 23:59:59 +0000");
+}
+
 static void test_each_returns_its_text(void **state)
 {
 	char text[CLOCK_TEXT_MAX];
@@ -93,6 +110,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_times_beyond_the_calendar),
 		cmocka_unit_test(test_each_returns_its_text),
 		cmocka_unit_test(test_the_time_zone_changes_nothing),
 		cmocka_unit_test(test_the_monotonic_clock_never_goes_back),
