@@ -329,6 +329,12 @@ void children_drain(struct children *children, enum ipc_process process)
 	}
 }
 
+void children_keep_no_more(struct children *children)
+{
+	for (size_t i = 0; i < children->count; i++)
+		children->slots[i].wanted = false;
+}
+
 static size_t kill_slot(struct child_slot *slot)
 {
 	slot->wanted = false;

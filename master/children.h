@@ -77,7 +77,9 @@ void children_readable(struct children *children, int control);
 
 /* No more starts of these; their control sockets say that it is time to finish. */
 void children_drain(struct children *children, enum ipc_process process);
-/* No more starts of any; SIGKILL to all that live. */
+/* No more starts of any. */
+void children_keep_no_more(struct children *children);
+/* The same, and SIGKILL to all that live. */
 void children_kill(struct children *children);
 /* SIGKILL for those of one kind that live; returns how many. */
 size_t children_kill_kind(struct children *children, enum ipc_process process);

@@ -76,6 +76,8 @@ static void enter_phase(struct supervisor *s, enum phase phase, uint64_t now_ms)
 			now_ms + s->house->config->timeouts.drain_ms + DRAIN_MARGIN_MS;
 		break;
 	case PHASE_AUTH:
+		/* hash processes end by themselves when auth does. */
+		children_keep_no_more(&s->children);
 		children_drain(&s->children, IPC_PROCESS_AUTH);
 		s->phase_deadline_ms = now_ms + REST_MS;
 		break;
