@@ -211,13 +211,18 @@ static bool tell_end(struct stream *stream, enum stream_end end)
 {
 	bool alive = true, *outer = stream->alive;
 
-	if (stream->finishing) {
+	/* Its end is no reason to keep back what it is still owed. */
+	if (stream->finishing && (end == STREAM_ERROR || stream->shut)) {
 		stream_destroy(&stream);
 		return false;
 	}
 	if (stream->ended)
 		return true;
 	stream->ended = true;
+	if (stream->finishing) {
+		update_reading(stream);
+		return true;
+	}
 	update_reading(stream);
 	if (end == STREAM_ERROR)
 		event_del(&stream->writable);
@@ -612,6 +617,15 @@ size_t stream_queued(const struct stream *stream)
 size_t stream_pending(const struct stream *stream)
 {
 	return evbuffer_get_length(stream->in);
+}
+
+bool stream_has_input(const struct stream *stream)
+{
+	char octet;
+
+	return evbuffer_get_length(stream->in) > 0 ||
+	       (stream->mode == MODE_TLS && SSL_has_pending(stream->ssl)) ||
+	       recv(stream->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 void stream_deliver_later(struct stream *stream)

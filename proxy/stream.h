@@ -79,6 +79,8 @@ void stream_flush(struct stream *stream);
 bool stream_full(const struct stream *stream);
 size_t stream_queued(const struct stream *stream);  /* output not yet given to the kernel */
 size_t stream_pending(const struct stream *stream); /* input not consumed */
+/* Whether the peer has sent anything that was not consumed, read so far or not. */
+bool stream_has_input(const struct stream *stream);
 
 /* Whatever stays unconsumed now is offered again next turn, though nothing new came. */
 void stream_deliver_later(struct stream *stream);

@@ -22,6 +22,11 @@ void session_greet(struct session *session)
 {
 	char line[REPLY_MAX];
 
+	/* RFC 5321 3.1: the client waits for the greeting; who does not is no mail client. */
+	if (stream_has_input(session->stream)) {
+		session_close_with(session, REPLY_SYNCHRONISATION, "early talker");
+		return;
+	}
 	/* RFC 5321 4.3.1: the first word is our name. */
 	int len = snprintf(line, sizeof line, "220 %.255s ESMTP Postern\r\n",
 		session->worker->config->hostname);
