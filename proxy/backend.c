@@ -281,6 +281,16 @@ bool backend_room(const struct backend *backend)
 	return backend->count < BACKEND_PENDING_MAX - 1 && !stream_full(backend->stream);
 }
 
+void backend_pause(struct backend *backend, bool paused)
+{
+	if (backend->stream == NULL)
+		return;
+	if (paused)
+		stream_pause(backend->stream);
+	else
+		stream_resume(backend->stream);
+}
+
 bool backend_ready(const struct backend *backend)
 {
 	return backend->state == STATE_READY;

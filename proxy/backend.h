@@ -70,6 +70,9 @@ size_t backend_count(void);
 size_t backend_owed(const struct backend *backend);
 bool backend_room(const struct backend *backend); /* one more command may be sent */
 
+/* Its replies are not read while somebody else does not read what they became. */
+void backend_pause(struct backend *backend, bool paused);
+
 /* Sends a whole command with its CRLF; backend_room() first. */
 void backend_send(
 	struct backend *backend, enum backend_command command, const char *bytes, size_t len);

@@ -45,6 +45,9 @@ void relay_reply(struct session *session, const struct smtp_reply *reply)
 	/* RFC 5321 3.8: after 421 the connection is closed. */
 	if (reply->code == 421)
 		session_close(session, "backend said 421");
+	else if (session->stream != NULL && session->backend != NULL &&
+		 stream_full(session->stream))
+		backend_pause(session->backend, true); /* until on_drained in session.c */
 }
 
 bool relay_store(struct session *session, const struct smtp_reply *reply)

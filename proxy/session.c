@@ -138,22 +138,18 @@ static size_t skip_line(struct session *session, const uint8_t *bytes, size_t le
 	return dropped;
 }
 
-static size_t line_limit(const struct session *session, const uint8_t *bytes, size_t len)
+/* Whether the line belongs to an AUTH exchange, its beginning included. */
+static bool is_sasl_line(const struct session *session, const uint8_t *bytes, size_t len)
 {
-	bool sasl = session->state == CLIENT_SASL ||
-		    (len >= 5 && strncasecmp((const char *)bytes, "AUTH ", 5) == 0);
-
-	/* RFC 4954 4: 12,288 octets of base64, and "AUTH PLAIN " before them. */
-	return sasl ? LINE_AUTH_MAX + 32 : LINE_COMMAND_MAX;
+	return session->state == CLIENT_SASL ||
+	       (len >= 5 && strncasecmp((const char *)bytes, "AUTH ", 5) == 0);
 }
 
-static enum flow too_long(struct session *session)
+static enum flow too_long(struct session *session, bool sasl)
 {
-	bool sasl = session->state == CLIENT_SASL;
-
 	session->skipping = true;
 	session->skipped = 0;
-	if (sasl)
+	if (session->state == CLIENT_SASL)
 		client_set_state(session, CLIENT_COMMAND);
 	return session_refuse(session, sasl ? REPLY_AUTH_TOO_LONG : REPLY_LINE_TOO_LONG);
 }
@@ -163,18 +159,21 @@ static enum flow one_line(
 	struct session *session, const uint8_t *bytes, size_t len, size_t *consumed_out)
 {
 	const char *text = (const char *)bytes;
+	bool sasl = is_sasl_line(session, bytes, len);
+	/* RFC 4954 4: 12,288 octets of base64, and "AUTH PLAIN " before them. */
+	size_t limit = sasl ? LINE_AUTH_MAX + 32 : LINE_COMMAND_MAX;
 	size_t line_len, consumed = 0;
 	enum flow flow = FLOW_GO;
 
 	*consumed_out = 0;
 	session->unread = 0;
 	session->in_line = true;
-	switch (line_cut(text, len, line_limit(session, bytes, len), &line_len, &consumed)) {
+	switch (line_cut(text, len, limit, &line_len, &consumed)) {
 	case LINE_MORE:
 		flow = FLOW_WAIT;
 		break;
 	case LINE_TOO_LONG:
-		flow = too_long(session);
+		flow = too_long(session, sasl);
 		break;
 	case LINE_BAD:
 		if (session->state == CLIENT_SASL)
@@ -223,6 +222,11 @@ size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t 
 			if (session->skipping || session->state == CLIENT_CLOSED)
 				return done;
 			continue;
+		}
+		/* Who does not read his replies is not asked for more commands. */
+		if (stream_full(session->stream)) {
+			session->waits = true;
+			return done;
 		}
 		if (i == COMMANDS_A_TURN) {
 			session->waits = true;
@@ -313,7 +317,11 @@ static void on_secure(void *arg)
 
 static void on_drained(void *arg)
 {
-	session_continue(arg);
+	struct session *session = arg;
+
+	if (session->backend != NULL)
+		backend_pause(session->backend, false);
+	session_continue(session);
 }
 
 static void on_end(enum stream_end end, void *arg)
