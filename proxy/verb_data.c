@@ -223,8 +223,9 @@ void data_abandon(struct session *session, enum reply_id reply, const char *reas
 	session_continue(session);
 }
 
-/* The reply at the end of a message that is not wanted. */
-static void answer_discarded(struct session *session)
+/* The reply at the end of a message that is not wanted; rest: octets that came behind it, which
+ * nothing else would offer again. */
+static void answer_discarded(struct session *session, size_t rest)
 {
 	struct transaction *t = session->transaction;
 	unsigned code = t->stored_reply != NULL ? t->code : reply_code(t->refusal);
@@ -238,6 +239,8 @@ static void answer_discarded(struct session *session)
 		session_close(session, "backend said 421");
 	else
 		finish(session);
+	if (rest > 0 && session->stream != NULL)
+		stream_deliver_later(session->stream);
 }
 
 static size_t discard(struct session *session, const uint8_t *bytes, size_t len)
@@ -248,7 +251,7 @@ static size_t discard(struct session *session, const uint8_t *bytes, size_t len)
 	enum body_status status = body_feed(&t->body, bytes, len, &consumed, NULL);
 	client_arm(session);
 	if (status == BODY_END)
-		answer_discarded(session);
+		answer_discarded(session, len - consumed);
 	return consumed;
 }
 
@@ -299,7 +302,7 @@ size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
 	client_arm(session);
 	if (refused_by_content(session)) {
 		if (status == BODY_END)
-			answer_discarded(session);
+			answer_discarded(session, len - consumed);
 		return consumed;
 	}
 	if (status == BODY_END) {
