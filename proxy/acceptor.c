@@ -182,14 +182,6 @@ static bool memory_short(const struct worker *worker)
 	return limit != 0 && stream_total_queued() > limit / 100 * 95;
 }
 
-/* Octets before our greeting: a browser, a TLS client at the wrong port, or a careless robot. */
-static bool talks_early(int fd)
-{
-	char first;
-
-	return recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
-}
-
 static void take_in(struct listener *listener, int fd, const struct address *client)
 {
 	struct acceptor *acceptor = listener->acceptor;
@@ -203,12 +195,8 @@ static void take_in(struct listener *listener, int fd, const struct address *cli
 		turn_away(listener, fd, REPLY_TOO_MANY_CONNECTIONS);
 		return;
 	}
-	if (listener->listen->tls == TLS_MODE_STARTTLS && talks_early(fd)) {
-		turn_away(listener, fd, REPLY_SYNCHRONISATION);
-		return;
-	}
 	struct session *session = session_open(acceptor->worker, listener->listen, fd, client);
-	if (session == NULL)
+	if (session == NULL || session->state == CLIENT_CLOSED) /* an early talker */
 		return;
 	if (!door_enter(acceptor->door, client, &session->place))
 		session_close_with(session, REPLY_OVERLOAD, "out of memory");

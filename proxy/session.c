@@ -307,11 +307,7 @@ static void on_secure(void *arg)
 
 	session->tls = true;
 	client_set_state(session, CLIENT_COMMAND);
-	if (!implicit)
-		return;
-	if (SSL_has_pending(stream_tls(session->stream)) == 1)
-		session_close_with(session, REPLY_SYNCHRONISATION, "talked before the greeting");
-	else
+	if (implicit)
 		session_greet(session);
 }
 

@@ -378,7 +378,7 @@ void data_end_reply(struct session *session, const struct smtp_reply *reply)
 	if (class_ == 2) {
 		t->queue_id_len = (uint8_t)queue_id_find(reply, t->queue_id, sizeof t->queue_id);
 		session->messages++;
-		session->junk = 0;
+		session->errors = session->junk = 0;
 	}
 	transaction_settle(session, class_ == 2 ? IPC_OUTCOME_ACCEPTED : IPC_OUTCOME_REFUSED);
 	if (auth_client_attached(session->worker->auth) && session->stream != NULL)
