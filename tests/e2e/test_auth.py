@@ -1,0 +1,533 @@
+# SPDX-License-Identifier: ISC
+"""Logging in: every form, every failure, what is away meanwhile, and what is left of the secrets."""
+
+import base64
+import concurrent.futures
+import os
+import secrets
+import signal
+
+import psycopg
+import pytest
+
+import harness
+import observe
+import rawtls
+import smtp
+from rig import CONTENT, RECIPIENT
+
+OK = "235 2.7.0 Authentication successful"
+FAILED = "535 5.7.8 Authentication failed: check user name and password"
+AWAY = "454 4.7.0 Authentication not possible at present; try again later"
+BASE64 = "501 5.5.2 Malformed authentication data"
+CANCELLED = "501 5.7.0 Authentication cancelled"
+TOO_LONG = "500 5.5.6 Authentication exchange line too long"
+MECHANISM = "504 5.5.4 Authentication mechanism not supported; use PLAIN or LOGIN"
+ARGUMENTS = "501 5.5.4 Syntax error in the command's arguments"
+CLEARTEXT = "538 5.7.11 Encryption required for authentication; use STARTTLS first"
+TOO_MANY = "421 4.7.0 Too many errors; closing connection"
+USER_PROMPT = "334 VXNlcm5hbWU6"
+PASSWORD_PROMPT = "334 UGFzc3dvcmQ6"
+
+
+@pytest.fixture(scope="module")
+def box(make_sandbox):
+    return make_sandbox(settings=["limits.connections_per_ip=1000", "limits.errors=1000"])
+
+
+def b64(text):
+    return base64.b64encode(smtp.octets(text)).decode()
+
+
+def plain(user, password, authzid=""):
+    return b64(smtp.octets(authzid) + b"\0" + smtp.octets(user) + b"\0" + smtp.octets(password))
+
+
+def works(box, client):
+    """The log-in holds: a message goes through."""
+    client.message(box.user, [RECIPIENT], CONTENT)
+
+
+# -------------------------------------------------------------------- forms that work
+def auth(*lines):
+    """A dialogue: what is sent, and what must come back; "{...}" stand for alice's."""
+    return [(line, want) for line, want in zip(lines[::2], lines[1::2])]
+
+
+FORMS = {
+    "plain-initial": auth("AUTH PLAIN {plain}", OK),
+    "plain-prompted": auth("AUTH PLAIN", "334 ", "{plain}", OK),
+    "plain-trailing-space": auth("AUTH PLAIN ", "334 ", "{plain}", OK),
+    "plain-lower-case": auth("auth plain {plain}", OK),
+    "plain-two-spaces": auth("AUTH  PLAIN  {plain}", OK),
+    "plain-same-authzid": auth("AUTH PLAIN {same}", OK),
+    "login-prompted": auth("AUTH LOGIN", USER_PROMPT, "{user}", PASSWORD_PROMPT, "{password}", OK),
+    "login-initial": auth("AUTH LOGIN {user}", PASSWORD_PROMPT, "{password}", OK),
+    "login-mixed-case": auth("aUtH LoGiN {user}", PASSWORD_PROMPT, "{password}", OK),
+    "login-name-in-capitals": auth("AUTH PLAIN {capitals}", OK),
+    "after-cancel": auth("AUTH PLAIN", "334 ", "*", CANCELLED, "AUTH LOGIN", USER_PROMPT, "{user}", PASSWORD_PROMPT,
+                         "*", CANCELLED, "AUTH LOGIN", USER_PROMPT, "*", CANCELLED, "AUTH PLAIN {plain}", OK),
+    "after-two-failures": auth("AUTH PLAIN {wrong}", FAILED, "AUTH LOGIN", USER_PROMPT, "{user}", PASSWORD_PROMPT,
+                               "d3Jvbmc=", FAILED, "AUTH PLAIN {plain}", OK),
+    "after-rubbish": auth("AUTH PLAIN =AAA", BASE64, "AUTH LOGIN ====", BASE64, "AUTH FOO", MECHANISM, "AUTH", ARGUMENTS,
+                          "AUTH PLAIN {plain}", OK),
+}
+
+
+def filled(box, line):
+    user, password = box.user, box.password
+    values = {"plain": plain(user, password), "same": plain(user, password, user), "user": b64(user),
+              "password": b64(password), "capitals": plain(user.upper(), password), "wrong": plain(user, "wrong")}
+    return line.format(**values) if "{" in line else line
+
+
+@pytest.mark.parametrize("port", ["submissions", "submission"])
+@pytest.mark.parametrize("form", FORMS)
+def test_form(box, form, port):
+    with box.secured(port) as client:
+        for line, want in FORMS[form]:
+            assert client.command(filled(box, line)).text == want, line
+        works(box, client)
+
+
+def test_octet_by_octet(box):
+    """C11."""
+    with rawtls.connect(box) as client:
+        client.ehlo()
+        for line, want in FORMS["login-prompted"]:
+            for octet in filled(box, line).encode() + b"\r\n":
+                client.send(bytes([octet]))
+            assert client.reply().text == want
+        works(box, client)
+
+
+@pytest.mark.parametrize("port", ["submissions", "submission"])
+def test_pipelined_behind_plain_with_initial_response(box, port):
+    """D14, RFC 4954 4: legal, and the commands wait for the verdict."""
+    with box.secured(port) as client:
+        client.send(f"AUTH PLAIN {plain(box.user, box.password)}\r\nMAIL FROM:<{box.user}>\r\n"
+                    f"RCPT TO:<{RECIPIENT}>\r\nDATA\r\n")
+        assert [client.reply().code for _ in range(4)] == [235, 250, 250, 354]
+        client.send(smtp.transparent(CONTENT))
+        client.reply(250)
+    with box.secured(port) as client:
+        client.send(f"AUTH PLAIN {plain(box.user, 'wrong')}\r\nMAIL FROM:<{box.user}>\r\nNOOP\r\n")
+        assert [client.reply().code for _ in range(3)] == [535, 530, 250]
+
+
+# --------------------------------------------------------------------- forms that fail
+MALFORMED = ["=AAA", "AAA=BBB", "A", "AA", "AAA", "AB==CD", "YWJjZB==", "AAAA\t", "\udcff\udcfe\udcfd\udcfc", "AAA*", "*x", "====",
+             "AAAA-AAA", "AAAA_AAA", "QQ=A"]
+FIELDS = [b"", b"\0", b"\0\0", b"\0u", b"\0u\0", b"u\0p", b"\0u\0p\0x", b"a\0b\0c\0d", b"\0\0\0", b"u", b"a\0\0pw", b"alice\0\0"]
+
+
+def test_malformed_base64(box):
+    """C01, C13: 501, the session goes on, and as a response too."""
+    with box.secured() as client:
+        for text in MALFORMED:
+            assert client.command(f"AUTH PLAIN {text}").text == BASE64, text
+            client.command("AUTH PLAIN", 334)
+            assert client.command(text).text == BASE64, text
+            client.command("AUTH LOGIN", 334)
+            assert client.command(text).text == BASE64, text
+        assert client.command("AUTH PLAIN AAAA AAAA").text == ARGUMENTS
+        client.login(box.user, box.password)
+
+
+def test_malformed_fields(box):
+    """C03, C04: exactly two NULs, a name and a password."""
+    with box.secured() as client:
+        for fields in FIELDS:
+            client.command("AUTH PLAIN", 334)
+            assert client.command(b64(fields)).text == BASE64, fields
+        assert client.command("AUTH PLAIN =").text == BASE64
+        for line in ("AUTH LOGIN =",):
+            assert client.command(line).text == BASE64
+        client.command("AUTH LOGIN", 334)
+        client.command(b64(box.user), 334)
+        assert client.command("").text == BASE64
+        client.login(box.user, box.password)
+
+
+def test_length_limits(box):
+    """C09, C10: 12,288 octets are taken apart whole; more is 500, be it by one octet or a megabyte."""
+    with box.secured() as client:
+        for token in (b64(b"\0u\0" + b"p" * 9213), b64(b"\0" + b"u" * 321 + b"\0p"), b64(b"\0u\0" + b"p" * 1025)):
+            assert client.command(f"AUTH PLAIN {token}").text == TOO_LONG
+        for length in (12289, 12300, 20000, 900000):
+            assert client.command("AUTH PLAIN " + "A" * length).text == TOO_LONG, length
+            client.command("AUTH PLAIN", 334)
+            assert client.command("A" * length).text == TOO_LONG, length
+        client.command("NOOP", 250)
+        client.login(box.user, box.password)
+
+
+@pytest.mark.parametrize("password", ["x", "p" * 255, "p" * 1024, "grüße 你好 \U0001f600", "with \"quotes\" and \\ and '", " spaces "],
+                         ids=["one", "255", "1024", "unicode", "quotes", "spaces"])
+def test_passwords_of_all_kinds(box, password):
+    login = f"kind{abs(hash(password)) % 10**9}@example.test"
+    box.add_account(login, password)
+    with box.secured() as client:
+        client.login(login, password)
+    with box.secured() as client:
+        client.login(login, password, "LOGIN")
+    with box.secured() as client:
+        client.login(login, password + "x" if len(password) < 1024 else password[:-1], want=535)
+
+
+def test_foreign_authzid_is_refused_like_a_wrong_password(box):
+    """C05."""
+    with box.secured() as client:
+        token = plain(box.user, box.password, "carol@example.test")
+        assert client.command(f"AUTH PLAIN {token}").text == FAILED
+
+
+STRANGE = ["a\r\nX: y", "a\nb", "a\x7f", "a\x1b[2J", "a\u0085", "a\u202eb", "a|b", "' OR 1=1--", "%u", "${x}", "\\", "$1",
+           "\udcff\udcfe", "a\udcc3", "x" * 320, "alice@example.test\x01", "alice@example.test "]
+
+
+def test_strange_names_are_refused_and_injected_nowhere(box):
+    """C06, C07, H03, H06."""
+    for at in range(0, len(STRANGE), 3):
+        with box.secured() as client:
+            for name in STRANGE[at:at + 3]:
+                assert client.command(f"AUTH PLAIN {plain(name, 'x')}").text == FAILED, name
+    for line in box.log_lines():
+        assert all(" " <= character <= "~" for character in line), line
+    assert not any(line.startswith("X: y") for line in box.log_lines())
+
+
+def test_three_failures_and_no_fourth(box):
+    """RFC 4954 9; a client may try thrice."""
+    with box.secured() as client:
+        for _ in range(3):
+            assert client.command(f"AUTH PLAIN {plain(box.user, 'wrong')}").text == FAILED
+        client.command("NOOP", 250)
+        assert client.command(f"AUTH PLAIN {plain(box.user, box.password)}").text == TOO_MANY
+        client.expect_end()
+
+
+def superuser(box):
+    """The owner's own connection to the sandbox's database."""
+    with open(box.path("pgpass"), encoding="ascii") as file:
+        password = file.read().strip().rpartition(":")[2]
+    return psycopg.connect(box.dsn, user="postgres", password=password, autocommit=True)
+
+
+def test_unknown_disabled_malformed_and_wrong_are_alike(box):
+    """C18, C20: the same octets, whatever is wrong; the operator's log knows."""
+    for name in ("disabled", "malformed", "costly", "empty"):
+        box.add_account(f"{name}@example.test", "password")
+    box.ctl("account", "disable", "disabled@example.test")
+    rows = {"malformed": "$argon2id$v=19$m=8192,t=1,p=1$!!!!$????",
+            "costly": "$argon2id$v=19$m=4194304,t=10,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "empty": None}
+    with superuser(box) as database:
+        database.execute("ALTER TABLE postern.account DISABLE TRIGGER USER")
+        constraints = database.execute("SELECT conname FROM pg_constraint WHERE conrelid = 'postern.account'::regclass "
+                                       "AND contype = 'c'").fetchall()
+        for (constraint,) in constraints:
+            database.execute(f'ALTER TABLE postern.account DROP CONSTRAINT "{constraint}"')
+        for name, row in rows.items():
+            database.execute("UPDATE postern.account SET password_hash = %s WHERE login = %s", (row, f"{name}@example.test"))
+        database.execute("ALTER TABLE postern.account ENABLE TRIGGER USER")
+    replies = set()
+    for login in ("nobody@example.test", "disabled@example.test", "malformed@example.test", "costly@example.test",
+                  "empty@example.test", box.user):
+        with box.secured() as client:
+            for mechanism in ("PLAIN", "LOGIN"):
+                password = "wrong" if login == box.user else "password"
+                replies.add(client.login(login, password, mechanism, want=535).raw)
+    assert replies == {FAILED.encode() + b"\r\n"}
+    reasons = {line.split("login=")[1].split()[0].strip('"'): line.split("reason=")[1].split()[0]
+               for line in box.log_lines() if "auth-failed" in line and "login=" in line}
+    want = {"nobody": "unknown", "disabled": "disabled", "malformed": "malformed", "costly": "malformed",
+            "empty": "malformed", "alice": "wrong"}
+    assert {name: reasons[f"{name}@example.test"] for name in want} == want
+
+
+def test_auth_in_the_clear_never_reaches_auth(box):
+    """B07: refused, and forgotten; not even an attempt is counted."""
+    change = observe.Change(box)
+    with box.connect("submission") as client:
+        client.ehlo()
+        assert "AUTH" not in client.extensions
+        for line in (f"AUTH PLAIN {plain(box.user, box.password)}", "AUTH LOGIN", f"AUTH LOGIN {b64(box.user)}", "AUTH PLAIN"):
+            assert client.command(line).text == CLEARTEXT
+        assert client.command(f"MAIL FROM:<{box.user}>").text == "530 5.7.0 Must issue a STARTTLS command first"
+        client.starttls()
+        client.ehlo()
+        assert client.command(f"MAIL FROM:<{box.user}>").text == "530 5.7.0 Authentication required"
+    for name in ("auth_succeeded_total", "auth_failed_total", "auth_unavailable_total", "hashes_total", "account_lookups_total"):
+        assert change(name) == 0, name
+
+
+# ------------------------------------------------------------------------- the cache
+def test_second_login_with_the_same_password_needs_no_hash(box):
+    box.add_account("twice@example.test", "twice")
+    with box.secured() as client:
+        client.login("twice@example.test", "twice")
+    change = observe.Change(box)
+    for port in ("submissions", "submission"):
+        with box.secured(port) as client:
+            client.login("twice@example.test", "twice")
+    assert change("auth_cache_hits_total") == 2
+    assert change("hashes_total") == 0
+    with box.secured() as client:
+        client.login("twice@example.test", "other", want=535)
+    assert change("hashes_total") == 1, "another password is hashed"
+
+
+def test_new_password_counts_at_once_and_the_old_no_more(box):
+    """C24, C25: the cache is bound to the row's version, once the account is looked up again."""
+    box.add_account("change@example.test", "before")
+    with box.secured() as client:
+        client.login("change@example.test", "before")
+    box.ctl("account", "passwd", "change@example.test", "--memory", "8MiB", "--passes", "1", text="after\n")
+
+    def code(password):
+        with box.secured() as client:
+            return client.login("change@example.test", password, want=None).code
+    harness.wait_until(lambda: code("before") == 535, "an end of the old password", timeout=15)
+    assert code("after") == 235
+    assert code("before") == 535
+
+
+def test_disabled_account_is_out_and_back(box):
+    box.add_account("toggle@example.test", "toggle")
+
+    def code():
+        with box.secured() as client:
+            return client.login("toggle@example.test", "toggle", want=None).code
+    assert code() == 235
+    box.ctl("account", "disable", "toggle@example.test")
+    harness.wait_until(lambda: code() == 535, "an end of the log-ins", timeout=15)
+    box.ctl("account", "enable", "toggle@example.test")
+    harness.wait_until(lambda: code() == 235, "log-ins again", timeout=15)
+
+
+# ------------------------------------------------------------------- what may be away
+def test_client_that_leaves_during_the_hash(box):
+    """C12: the result is dropped, the slot comes back, others are served."""
+    change = observe.Change(box)
+    for number in range(60):
+        client = rawtls.connect(box)
+        client.ehlo()
+        client.send(f"AUTH PLAIN {plain(box.user, f'wrong{number}')}\r\n")
+        (client.reset if number % 2 else client.close)()
+    observe.settle(box)
+    with box.session() as client:
+        works(box, client)
+    harness.wait_until(lambda: observe.metric(box, "hash_queue") == 0, "an empty queue")
+    assert change("hash_crashes_total") == 0
+
+
+def test_bad_base64_of_some_does_not_hurt_log_ins_of_others(box):
+    """Dovecot CVE-2025-59028."""
+    def good(number):
+        with box.secured() as client:
+            return client.login(box.user, box.password if number % 2 else f"wrong{number}", want=None).code
+
+    def bad(_number):
+        with box.secured() as client:
+            return [client.command("AUTH PLAIN A=A").code for _ in range(10)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        logins = [pool.submit(good, number) for number in range(20)]
+        floods = [pool.submit(bad, number) for number in range(8)]
+        assert {code for flood in floods for code in flood.result()} == {501}
+        assert [login.result() for login in logins] == [535, 235] * 10
+
+
+def test_killed_hash_process_costs_its_log_in_only(disposable_sandbox):
+    """One hash process, held still with a log-in in it, then killed."""
+    box = disposable_sandbox(settings=["password.processes=1"])
+    hasher = box.child("hash 0")
+    os.kill(hasher, signal.SIGSTOP)
+    with box.secured() as first, box.secured() as second:
+        first.send(f"AUTH PLAIN {plain(box.user, 'wrong')}\r\n")
+        harness.wait_until(lambda: "reached" if waiting(box) else None, "the log-in at the hash process")
+        second.send(f"AUTH PLAIN {plain(box.user, box.password)}\r\n")
+        harness.wait_until(lambda: observe.metric(box, "hash_queue") == 1, "another behind it")
+        os.kill(hasher, signal.SIGKILL)
+        assert first.reply().text == AWAY
+        assert second.reply().text == OK
+        assert first.command(f"AUTH PLAIN {plain(box.user, box.password)}").text == OK, "the session lives"
+        assert observe.metric(box, "hash_crashes_total") == 1
+        works(box, first)
+
+
+def waiting(box):
+    """Whether the first log-in has left the queue: none waits, and it is not decided."""
+    values = observe.metrics(box)
+    return values["postern_account_lookups_total"] >= 1 and values["postern_hash_queue"] == 0
+
+
+def test_full_hash_queue_is_454(disposable_sandbox):
+    """C21: bounded; and who is logged in goes on."""
+    box = disposable_sandbox(settings=["password.processes=1", "password.queue=4"])
+    with box.session() as logged_in:
+        hasher = box.child("hash 0")
+        os.kill(hasher, signal.SIGSTOP)
+        clients = [box.secured() for _ in range(12)]
+        for number, client in enumerate(clients):
+            client.send(f"AUTH PLAIN {plain(box.user, f'wrong{number}')}\r\n")
+        harness.wait_until(lambda: observe.metric(box, "hash_overflows_total") >= 3, "refusals")
+        works(box, logged_in)
+        os.kill(hasher, signal.SIGCONT)
+        codes = [client.reply().code for client in clients]
+        assert codes.count(454) == observe.metric(box, "hash_overflows_total")
+        assert codes.count(535) == 12 - codes.count(454) >= 5
+        for client in clients:
+            client.close()
+
+
+def test_database_stopped_is_454_and_service_resumes_by_itself(disposable_sandbox):
+    """C23: never 535; who has a session keeps it; no restart is needed."""
+    box = disposable_sandbox()
+    process = box.process("postgres")
+    with box.session() as client:
+        with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+            argv = [word.decode() for word in file.read().split(b"\0")[:-1]]
+        user = os.stat(f"/proc/{process.pid}").st_uid
+        started = process.pid
+        os.kill(started, signal.SIGINT)
+        harness.wait_until(lambda: harness.start_time(started) is None, "PostgreSQL's end")
+        for login, password in ((box.user, "wrong"), ("nobody@example.test", "x"), (box.limited_user, box.limited_password)):
+            with box.secured() as other:
+                assert other.login(login, password, want=None).text == AWAY
+                other.command("NOOP", 250)
+        client.command("NOOP", 250)
+        answer = client.command(f"MAIL FROM:<{box.user}>")
+        if answer.code == 250:
+            client.command(f"RCPT TO:<{RECIPIENT}>", 250)
+            answer = client.command("DATA")
+        assert answer.text == "451 4.3.0 Cannot check the account's limits at present; try again later"
+        status, body = observe.get(box, "/readyz")
+        assert status == 503 and "database" in body
+        process.start(argv, output=box.path("log", "postgres.log"), user=None if os.geteuid() else pwd_name(user))
+
+        def back():
+            with box.secured() as other:
+                return other.login(box.user, box.password, want=None).code == 235
+        harness.wait_until(back, "log-ins again", timeout=30)
+        observe.wait_ready(box)
+        works(box, client)
+    with box.secured() as client:
+        client.login(box.user, "wrong", want=535)
+    assert observe.metric(box, "auth_failed_total") == 1
+
+
+def pwd_name(uid):
+    import pwd
+    return pwd.getpwuid(uid).pw_name
+
+
+# -------------------------------------------------------------------- what is left
+@pytest.fixture(scope="module")
+def quiet(make_sandbox):
+    """Nobody else has logged in here; what is in its memory is ours."""
+    return make_sandbox(settings=["limits.errors=1000"])
+
+
+def leave(client, how):
+    (client.reset if how == "reset" else client.close)()
+
+
+def login_ok(box, login, password):
+    for port in ("submissions", "submission"):
+        for mechanism in ("PLAIN", "LOGIN"):
+            with box.secured(port) as client:
+                client.login(login, password, mechanism)
+                client.message(login, [RECIPIENT], CONTENT)
+
+
+def login_wrong(box, login, password):
+    with box.secured() as client:
+        client.login("nobody@example.test", password, "PLAIN", want=535)
+        client.login(box.user, password, "LOGIN", want=535)
+
+
+def login_cancelled(box, login, password):
+    with box.secured() as client:
+        client.command("AUTH LOGIN", 334)
+        client.command(b64(password), 334)
+        client.command("*", 501)
+        client.command(f"AUTH PLAIN {b64(password)}", 501)
+        client.command(f"AUTH PLAIN {plain(login, password)}AAAA", 501)
+        client.command(f"AUTH FOO {plain(login, password)}", 504)
+
+
+def login_left(box, login, password):
+    for how in ("reset", "close"):
+        client = box.secured()
+        client.send(f"AUTH PLAIN {plain(login, password + how)}\r\n")
+        leave(client, how)
+        client = box.secured()
+        client.send(f"AUTH PLAIN {plain(login, password)}")  # half a line
+        leave(client, how)
+
+
+def login_in_the_clear(box, login, password):
+    with box.connect("submission") as client:
+        client.ehlo()
+        client.command(f"AUTH PLAIN {plain(login, password)}", 538)
+        client.command(f"AUTH LOGIN {b64(password)}", 538)
+
+
+def login_in_pieces(box, login, password):
+    with rawtls.connect(box) as client:
+        client.ehlo()
+        for octet in f"AUTH PLAIN {plain(login, password)}\r\n".encode():
+            client.send(bytes([octet]))
+        client.reply(235)
+
+
+WAYS = {"success": login_ok, "failure": login_wrong, "cancel": login_cancelled, "disconnect": login_left,
+        "cleartext": login_in_the_clear, "pieces": login_in_pieces}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_secret_is_left_in_any_process(quiet, way):
+    """C28: the password, as it is and as it came, is found nowhere once its session is over; nor while a
+    session that it opened goes on."""
+    box = quiet
+    password = "marker" + secrets.token_hex(16)
+    login = f"{way}@example.test"
+    box.add_account(login, password)
+    WAYS[way](box, login, password)
+    observe.settle(box)
+    harness.wait_until(lambda: observe.metric(box, "hash_queue") == 0, "an empty queue")
+    needles = [password.encode(), b64(password).encode(), plain(login, password)[-32:-4].encode(),
+               plain("nobody@example.test", password)[-32:-4].encode()]
+    found = {}
+    for title, pid in observe.processes(box).items():
+        there = observe.memory_holds(pid, needles)
+        if there:
+            found[title] = there
+    assert found == {}
+    assert observe.memory_holds(box.child("auth"), [b"submit.example.test"]), "the search itself works"
+
+
+def test_no_secret_of_a_session_that_goes_on(quiet):
+    box = quiet
+    password = "marker" + secrets.token_hex(16)
+    box.add_account("living@example.test", password)
+    with box.secured() as client:
+        client.login("living@example.test", password)
+        needles = [password.encode(), plain("living@example.test", password)[-32:-4].encode()]
+        found = {title: observe.memory_holds(pid, needles) for title, pid in observe.processes(box).items()}
+        assert not any(found.values()), found
+        client.message("living@example.test", [RECIPIENT], CONTENT)
+
+
+def test_no_secret_in_the_logs(box, quiet):
+    """H05, H06: neither at debug level, nor in the arguments or environment of any process."""
+    for one in (box, quiet):
+        log = "\n".join(one.log_lines())
+        for secret in (one.password, b64(one.password), plain(one.user, one.password)[-20:-4], "marker"):
+            assert secret not in log
+        for pid in observe.processes(one).values():
+            for name in ("cmdline", "environ"):
+                with open(f"/proc/{pid}/{name}", "rb") as file:
+                    content = file.read()
+                assert one.password.encode() not in content and b"password=" not in content
