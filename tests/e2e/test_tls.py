@@ -21,7 +21,7 @@ SYNCHRONISATION = "554 5.5.0 Wait for the reply before sending more; closing con
 
 @pytest.fixture(scope="module")
 def box(make_sandbox):
-    return make_sandbox(settings=["timeouts.handshake=2s", "limits.connections_per_ip=1000"])
+    return make_sandbox(settings=["timeouts.handshake=2s", "limits.connections_per_prefix=1000", "limits.unauthenticated_per_prefix=1000"])
 
 
 def context(box, **options):
