@@ -45,9 +45,10 @@ struct login {
 	struct address_key client;
 	uint8_t mechanism;
 	enum reason reason; /* not NONE: refused whatever the hash says */
-	uint64_t started_ms, asked_us;
+	enum reason given;  /* what spoke against it before any look-up */
+	uint64_t started_ms, asked_us, hash_us;
 	bool at_once;   /* account_cache_get() has not returned */
-	bool looked_up; /* its time includes a look-up */
+	bool looked_up; /* the database was asked for it, not only the memory */
 	struct secret *secret;
 	struct event *release;
 	struct password_cost cost; /* of the hash that is computed */
@@ -175,9 +176,10 @@ static void on_release(evutil_socket_t fd, short what, void *arg)
  * A refusal leaves when the slowest kind of hash in use would have been done, and a look-up with
  * it: neither the account's scheme nor what the cache knows can be read from the time.
  */
-static void refuse(struct login *login, uint64_t wall_us)
+static void refuse_now(struct login *login)
 {
 	struct authenticate *a = login->owner;
+	uint64_t wall_us = login->hash_us;
 	uint64_t least_us = pace_slowest_us(&a->pace, clock_monotonic_ms()) +
 			    (login->looked_up ? 0 : a->pace.lookup_us);
 
@@ -209,6 +211,8 @@ static void submit(struct login *login, const char *phc, size_t phc_len)
 	if (!hash_pool_submit(login->owner->settings.pool, &job, clock_monotonic_ms()))
 		unavailable(login, "hash-queue");
 }
+
+static void refuse(struct login *login);
 
 /* Equal work for what is refused anyway. */
 static void submit_dummy(struct login *login, enum reason reason)
@@ -242,7 +246,8 @@ void authenticate_hashed(const struct hash_pool_result *result, void *arg, uint6
 	}
 	if (login->reason == REASON_NONE)
 		login->reason = REASON_WRONG;
-	refuse(login, result->wall_us);
+	login->hash_us = result->wall_us;
+	refuse(login);
 }
 
 /* ------------------------------------------------------------------ account */
@@ -315,6 +320,22 @@ static void on_known(struct login *login, const struct account *account)
 	}
 }
 
+static void look_up(struct login *login, bool fresh, account_done *done)
+{
+	struct authenticate *a = login->owner;
+
+	login->asked_us = clock_monotonic_us();
+	account_cache_get(a->settings.accounts, login->verdict.login, login->verdict.login_len,
+		fresh, clock_monotonic_ms(), done, a, login->token);
+}
+
+static void note_lookup(struct login *login, enum account_answer answer)
+{
+	login->looked_up = true;
+	if (answer != ACCOUNT_UNAVAILABLE)
+		pace_lookup(&login->owner->pace, clock_monotonic_us() - login->asked_us);
+}
+
 static void on_account(
 	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
 {
@@ -323,9 +344,8 @@ static void on_account(
 
 	if (login == NULL)
 		return;
-	login->looked_up = !login->at_once;
-	if (login->looked_up && answer != ACCOUNT_UNAVAILABLE)
-		pace_lookup(&a->pace, clock_monotonic_us() - login->asked_us);
+	if (!login->at_once)
+		note_lookup(login, answer);
 	switch (answer) {
 	case ACCOUNT_KNOWN:
 		on_known(login, account);
@@ -337,6 +357,46 @@ static void on_account(
 		unavailable(login, "database");
 		break;
 	}
+}
+
+/* The row as the database has it now: another one is tried, the same one stands. */
+static void on_confirmed(
+	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+{
+	struct authenticate *a = arg;
+	struct login *login = idmap_get(a->logins, token);
+
+	if (login == NULL)
+		return;
+	note_lookup(login, answer);
+	switch (answer) {
+	case ACCOUNT_KNOWN:
+		if (account->version == login->verdict.version) {
+			refuse_now(login);
+		} else {
+			login->reason = login->given;
+			on_known(login, account);
+		}
+		break;
+	case ACCOUNT_UNKNOWN:
+		refuse_now(login);
+		break;
+	case ACCOUNT_UNAVAILABLE:
+		unavailable(login, "database");
+		break;
+	}
+}
+
+/*
+ * What is only remembered is no ground for a refusal: the password may be new, and the database
+ * away (454, never 535).  A name that cannot exist needs no look-up.
+ */
+static void refuse(struct login *login)
+{
+	if (login->looked_up || login->verdict.login_len == 0)
+		refuse_now(login);
+	else
+		look_up(login, true, on_confirmed);
 }
 
 /* -------------------------------------------------------------------- start */
@@ -374,6 +434,7 @@ static bool prepare(struct login *login, const struct ipc_auth_request *request)
 	}
 	if (request->authzid_differs)
 		login->reason = REASON_AUTHZID;
+	login->given = login->reason;
 	if (!password_prepare_login(request->login, request->login_len, login->verdict.login, &len))
 		return false;
 	login->verdict.login_len = (uint16_t)len;
@@ -396,13 +457,11 @@ uint64_t authenticate_start(struct authenticate *a, unsigned owner, uint64_t pee
 	login->peer = peer;
 	login->session = session;
 	login->started_ms = now_ms;
-	login->asked_us = clock_monotonic_us();
 	if (!prepare(login, request)) {
 		submit_dummy(login, REASON_UNKNOWN);
 	} else {
 		login->at_once = true;
-		account_cache_get(a->settings.accounts, login->verdict.login,
-			login->verdict.login_len, false, now_ms, on_account, a, token);
+		look_up(login, false, on_account);
 		login = idmap_get(a->logins, token); /* it may be decided */
 		if (login != NULL)
 			login->at_once = false;

@@ -238,6 +238,7 @@ static void test_the_same_password_again_needs_no_hash(void **state)
 	start(3, "alice", "another", false);
 	assert_int_equal(hasher.asked, 2);
 	answer_hash(IPC_HASH_MISMATCH);
+	answer_account(HASH, true, 7);
 	wait_for_verdict(3);
 	assert_int_equal(told.verdict.result, IPC_AUTH_REFUSED);
 	/* The row changed: what was verified of the old one is worth nothing. */
@@ -245,6 +246,29 @@ static void test_the_same_password_again_needs_no_hash(void **state)
 	start(4, "alice", "secret", false);
 	answer_account(HASH, true, 8);
 	assert_int_equal(hasher.asked, 3);
+}
+
+/* What is only remembered is no ground for a refusal. */
+static void test_a_refusal_is_confirmed_by_the_database(void **state)
+{
+	(void)state;
+	start(1, "alice", "old", false);
+	answer_account(HASH, true, 7);
+	answer_hash(IPC_HASH_MATCH);
+	start(2, "alice", "new", false); /* the password has just been changed */
+	answer_hash(IPC_HASH_MISMATCH);
+	assert_int_equal(told.count, 1);
+	answer_account(HASH, true, 8);
+	answer_hash(IPC_HASH_MATCH);
+	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
+	assert_int_equal(told.verdict.version, 8);
+	start(3, "alice", "wrong", false);
+	answer_hash(IPC_HASH_MISMATCH);
+	account_cache_answer(
+		accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+	turn();
+	assert_int_equal(told.count, 3);
+	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
 }
 
 static void unknown(void)
@@ -444,6 +468,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_the_right_password),
 		TEST(test_the_same_password_again_needs_no_hash),
+		TEST(test_a_refusal_is_confirmed_by_the_database),
 		TEST(test_every_refusal_is_a_dummy_hash_and_the_same_bytes),
 		TEST(test_a_refusal_takes_as_long_as_the_slowest),
 		TEST(test_trouble_is_never_a_refusal),
