@@ -6,7 +6,8 @@
     disposable_sandbox  the same for one test: kill and break what you like
     scripted            a programmable backend (tests/tools/scripted.py) in this process
 
-POSTERN_BUILD names the build directory (build/release).  KEEP=1 leaves the directories.
+POSTERN_BUILD names the build directory (build/release).  KEEP=1 leaves the directories.  Run as root:
+Postfix, privileges and the separation of users can be tried in no other way.
 """
 
 import os
