@@ -109,23 +109,38 @@ static void say_locked(const struct config *config, int fd, FILE *err)
 			config->runtime_directory);
 }
 
+/* The descriptor of the locked file; -1: err has a sentence. */
+static int open_and_lock(const struct config *config, const char *path, FILE *err)
+{
+	struct flock lock;
+	struct stat st;
+
+	for (;;) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		if (fd == -1) {
+			fprintf(err, "runtime_directory: %s: %s\n", path, strerror(errno));
+			return -1;
+		}
+		if (!lock_whole(fd, F_SETLK, &lock)) {
+			say_locked(config, fd, err);
+			close(fd);
+			return -1;
+		}
+		if (fstat(fd, &st) == 0 && st.st_nlink > 0)
+			return fd;
+		close(fd); /* one that ended just now has removed it: take the next */
+	}
+}
+
 int runtime_lock(const struct config *config, FILE *err)
 {
 	char path[RUNTIME_PATH_MAX], text[32];
-	struct flock lock;
 
 	if (!path_in(config, "postern.pid", path, sizeof path, err))
 		return -1;
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd == -1) {
-		fprintf(err, "runtime_directory: %s: %s\n", path, strerror(errno));
+	int fd = open_and_lock(config, path, err);
+	if (fd == -1)
 		return -1;
-	}
-	if (!lock_whole(fd, F_SETLK, &lock)) {
-		say_locked(config, fd, err);
-		close(fd);
-		return -1;
-	}
 	int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
 	if (ftruncate(fd, 0) == -1 || pwrite(fd, text, (size_t)n, 0) != n) {
 		fprintf(err, "runtime_directory: writing %s: %s\n", path, strerror(errno));

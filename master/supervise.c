@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
@@ -191,6 +192,18 @@ static uint64_t sleep_ms(const struct supervisor *s, uint64_t now_ms)
 	return s->phase_deadline_ms - now_ms < ms ? s->phase_deadline_ms - now_ms : ms;
 }
 
+/* The child has logged why; whoever waits at the terminal must know where. */
+static void fail_start(struct supervisor *s, uint64_t now_ms)
+{
+	const char *file = s->house->config->log.file;
+
+	log_message(LOG_ERROR, "start-failed", "a process could not start; it has said why above");
+	if (file != NULL)
+		fprintf(stderr, "a process could not start; %s says why\n", file);
+	s->status = s->children.fatal_status;
+	enter_phase(s, PHASE_KILL, now_ms);
+}
+
 static void turn(struct supervisor *s)
 {
 	struct pollfd polls[1 + CHILDREN_MAX];
@@ -208,11 +221,8 @@ static void turn(struct supervisor *s)
 	read_signals(s, now_ms);
 	/* SIGCHLD merges; one look each turn costs less than a rule for when. */
 	children_reap(&s->children, now_ms);
-	if (s->children.fatal_status != 0 && s->phase == PHASE_RUN) {
-		log_message(LOG_ERROR, "start-failed", "a child could not start; see its message");
-		s->status = s->children.fatal_status;
-		enter_phase(s, PHASE_KILL, now_ms);
-	}
+	if (s->children.fatal_status != 0 && s->phase == PHASE_RUN)
+		fail_start(s, now_ms);
 	check_heartbeats(s, now_ms);
 	children_tick(&s->children, now_ms);
 	if (now_ms >= s->phase_deadline_ms)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* CPUs by affinity and by control group (version 2); see workers.h. */
+/* CPUs by affinity and by control group; see workers.h. */
 #include "master/workers.h"
 
 #include "common/config.h"
 
 #include <limits.h>
 #include <sched.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,70 +25,73 @@ static unsigned affinity(void)
 	return count > 0 ? (unsigned)count : 1;
 }
 
-unsigned workers_parse_cpu_max(const char *text)
+/* The first line of a file; false: there is none. */
+static bool read_line(const char *path, char *text, size_t size)
 {
-	unsigned long long quota, period;
-	char *end;
+	FILE *file = fopen(path, "re");
 
-	if (text[0] < '0' || text[0] > '9')
-		return 0; /* "max" */
-	quota = strtoull(text, &end, 10);
-	if (end == text || *end != ' ')
-		return 0;
-	period = strtoull(end + 1, NULL, 10);
-	if (quota == 0 || period == 0 || quota == ULLONG_MAX)
+	if (file == NULL)
+		return false;
+	bool good = fgets(text, (int)size, file) != NULL;
+	fclose(file);
+	return good;
+}
+
+/* 0: no limit. */
+static unsigned whole_cpus(const char *quota_text, const char *period_text)
+{
+	char *quota_end, *period_end;
+
+	if (quota_text[0] < '0' || quota_text[0] > '9')
+		return 0; /* "max", or -1 in version 1 */
+	unsigned long long quota = strtoull(quota_text, &quota_end, 10);
+	unsigned long long period = strtoull(period_text, &period_end, 10);
+	if (quota_end == quota_text || period_end == period_text || quota == 0 || period == 0 ||
+		quota == ULLONG_MAX)
 		return 0;
 	unsigned long long cpus = quota / period + (quota % period != 0);
 	return cpus > UINT_MAX ? 0 : (unsigned)cpus;
 }
 
-/* The first line of a file, or "". */
-static void read_line(const char *path, char *text, size_t size)
+/* cpu.max: "max 100000", "150000 100000". */
+static unsigned limit_of_version_2(const char *directory)
 {
-	FILE *file = fopen(path, "re");
+	char path[PATH_MAX], text[64];
 
-	text[0] = '\0';
-	if (file == NULL)
-		return;
-	if (fgets(text, (int)size, file) == NULL)
-		text[0] = '\0';
-	fclose(file);
+	snprintf(path, sizeof path, "%s/cpu.max", directory);
+	if (!read_line(path, text, sizeof text))
+		return 0;
+	const char *space = strchr(text, ' ');
+	return space == NULL ? 0 : whole_cpus(text, space + 1);
 }
 
-/* The group's path below the root of version 2 ("0::/system.slice/postern.service"). */
-static bool own_group(char group[GROUP_MAX])
+static unsigned limit_of_version_1(const char *directory)
 {
-	char line[GROUP_MAX];
-	bool found = false;
-	FILE *file = fopen("/proc/self/cgroup", "re");
+	char path[PATH_MAX], quota[64], period[64];
 
-	if (file == NULL)
-		return false;
-	while (!found && fgets(line, sizeof line, file) != NULL) {
-		line[strcspn(line, "\n")] = '\0';
-		if (strncmp(line, "0::/", 4) == 0) {
-			snprintf(group, GROUP_MAX, "%s", line + 3);
-			found = true;
-		}
-	}
-	fclose(file);
-	return found;
+	snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
+	if (!read_line(path, quota, sizeof quota))
+		return 0;
+	snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
+	return read_line(path, period, sizeof period) ? whole_cpus(quota, period) : 0;
 }
 
-/* The tightest limit from this process's group up to the root counts. */
-static unsigned group_limit(void)
+static unsigned tighter(unsigned a, unsigned b)
 {
-	char group[GROUP_MAX], path[GROUP_MAX + 64], text[64];
+	if (a == 0 || b == 0)
+		return a + b;
+	return a < b ? a : b;
+}
+
+/* From the group up to the root of its hierarchy: a limit above binds, too. */
+static unsigned walk_up(const char *mount, char *group, unsigned (*limit_of)(const char *directory))
+{
+	char directory[PATH_MAX - 64];
 	unsigned limit = 0;
 
-	if (!own_group(group))
-		return 0;
 	for (;;) {
-		snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-		read_line(path, text, sizeof text);
-		unsigned here = workers_parse_cpu_max(text);
-		if (here != 0 && (limit == 0 || here < limit))
-			limit = here;
+		snprintf(directory, sizeof directory, "%s%s", mount, group);
+		limit = tighter(limit, limit_of(directory));
 		char *slash = strrchr(group, '/');
 		if (slash == NULL)
 			return limit;
@@ -96,9 +99,56 @@ static unsigned group_limit(void)
 	}
 }
 
+/* In a list like "cpu,cpuacct". */
+static bool has_cpu(const char *controllers)
+{
+	while (controllers[0] != '\0') {
+		size_t len = strcspn(controllers, ",");
+		if (len == 3 && strncmp(controllers, "cpu", 3) == 0)
+			return true;
+		controllers += len + (controllers[len] == ',');
+	}
+	return false;
+}
+
+/* "0::/system.slice/postern.service" in version 2, "4:cpu,cpuacct:/postern" in version 1. */
+static unsigned limit_of_line(const char *mounts, char *line)
+{
+	char mount[256];
+	char *controllers = strchr(line, ':');
+	char *group = controllers == NULL ? NULL : strchr(controllers + 1, ':');
+
+	if (group == NULL || strlen(mounts) > sizeof mount - sizeof "/cpu")
+		return 0;
+	*group++ = '\0';
+	controllers++;
+	group[strcspn(group, "\n")] = '\0';
+	if (controllers[0] == '\0')
+		return walk_up(mounts, group, limit_of_version_2);
+	if (!has_cpu(controllers))
+		return 0;
+	snprintf(mount, sizeof mount, "%s/cpu", mounts);
+	return walk_up(mount, group, limit_of_version_1);
+}
+
+unsigned workers_group_limit(const char *mounts, const char *groups)
+{
+	char line[GROUP_MAX];
+	unsigned limit = 0;
+	FILE *file = fopen(groups, "re");
+
+	if (file == NULL)
+		return 0;
+	while (fgets(line, sizeof line, file) != NULL)
+		limit = tighter(limit, limit_of_line(mounts, line));
+	fclose(file);
+	return limit;
+}
+
 unsigned workers_auto(void)
 {
-	unsigned count = affinity(), limit = group_limit();
+	unsigned count = affinity(),
+		 limit = workers_group_limit("/sys/fs/cgroup", "/proc/self/cgroup");
 
 	if (limit != 0 && limit < count)
 		count = limit;

@@ -9,8 +9,11 @@
 /* At least 1, at most CONFIG_WORKERS_MAX. */
 unsigned workers_auto(void);
 
-/* cpu.max of a control group ("max 100000", "150000 100000") in whole CPUs, rounded up; 0: no
- * limit. */
-unsigned workers_parse_cpu_max(const char *text);
+/*
+ * The tightest CPU limit, in whole CPUs rounded up, from a process's control group up to the root;
+ * 0: none.  mounts is /sys/fs/cgroup, groups is /proc/self/cgroup.  Versions 2 (cpu.max) and 1
+ * (cpu.cfs_quota_us).
+ */
+unsigned workers_group_limit(const char *mounts, const char *groups);
 
 #endif

@@ -192,6 +192,13 @@ def test_master_keeps_few_capabilities(box):
         assert int(status[name][0], 16) & ~few == 0, name
 
 
+def test_files_of_the_master(box):
+    assert os.stat(box.log).st_mode & 0o7777 == 0o640
+    assert os.stat(box.path("run")).st_mode & 0o7777 == 0o755
+    with open(box.path("run", "postern.pid"), encoding="ascii") as file:
+        assert file.read() == f"{box.master_pid}\n"
+
+
 def test_no_process_shows_its_environment(box):
     for title, pid in {"master": box.master_pid, **box.children()}.items():
         try:
@@ -265,14 +272,19 @@ def test_sessions_live_on_while_auth_is_replaced(box):
         client.quit()
 
 
-@pytest.mark.skipif(not ROOT_MODE, reason="only root sees which process has a connection")
+def connect_to(box, worker, other, count=30):
+    """Clients whose sessions one worker has: the other stands still meanwhile."""
+    os.kill(other, signal.SIGSTOP)
+    try:
+        return [box.connect("submission") for _ in range(count)]
+    finally:
+        os.kill(other, signal.SIGCONT)
+        assert harness.start_time(worker) is not None
+
+
 def test_kill_of_a_proxy_refuses_no_connection_and_harms_no_other_worker(box):
-    victim = box.child("proxy 0")
-    clients = [box.connect("submission") for _ in range(60)]
-    owners = socket_owners(box.children().values())
-    inode_of = {port: inode for state, port, inode in tcp_sockets(box.submission_port) if state == "01"}
-    mine = [victim in owners[inode_of[client.sock.getsockname()[1]]] for client in clients]
-    assert any(mine) and not all(mine), "each worker has some"
+    victim, other = box.child("proxy 0"), box.child("proxy 1")
+    lost, kept = (connect_to(box, *pair) for pair in ((victim, other), (other, victim)))
     answered = 0
     for number in range(300):
         if number == 100:
@@ -285,13 +297,12 @@ def test_kill_of_a_proxy_refuses_no_connection_and_harms_no_other_worker(box):
             except ConnectionResetError:
                 pass  # accepted by the victim, and died with it
     assert answered >= 299, "at most the one that the victim was at work on"
-    for client, lost in zip(clients, mine):
-        if lost:
-            client.expect_end()
-        else:
-            client.ehlo()
-            client.quit()
-            client.close()
+    for client in lost:
+        client.expect_end()
+    for client in kept:
+        client.ehlo()
+        client.quit()
+        client.close()
     wait_until(lambda: is_ready(box) and box.children().get("proxy 0") not in (None, victim), "proxy 0 again")
 
 
@@ -472,6 +483,19 @@ def test_memory_budget_is_checked(box, tmp_path):
     done = postern(box, "-t", conf=conf)
     assert done.returncode == 78
     assert re.search(rf"^{conf}:\d+: password: 2 hash processes of 8MiB do not fit memory_budget = 8MiB", done.stderr)
+
+
+def test_child_that_cannot_start_ends_the_start(disposable_sandbox, tmp_path):
+    """auth refuses a database it could never reach from where it is confined."""
+    box = disposable_sandbox(settings=FOUR)
+    os.kill(box.master_pid, signal.SIGTERM)
+    assert wait_for_end(box) == 0
+    conf = changed(box, tmp_path, r'^\tdsn = .*', '\tdsn = "host=127.0.0.1 dbname=x sslmode=verify-full sslrootcert=/nowhere"')
+    done = postern(box, conf=conf)
+    assert done.returncode == 78
+    assert f"a process could not start; {box.path('log', 'postern.log')} says why" in done.stderr
+    lines = box.log_lines()
+    assert any(" error auth-start " in line for line in lines) and any(" error start-failed " in line for line in lines)
 
 
 @pytest.mark.skipif(not ROOT_MODE, reason="without root nobody's user changes")

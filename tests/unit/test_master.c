@@ -45,33 +45,104 @@ static void expect_complaint(struct complaint *complaint, const char *part)
 }
 
 /* ------------------------------------------------------------------ workers */
-static void test_cpu_max_of_a_control_group(void **state)
+static void write_file(const char *directory, const char *name, const char *text)
 {
-	static const struct {
-		const char *text;
-		unsigned cpus;
-	} cases[] = {
-		{"max 100000\n", 0},
-		{"100000 100000\n", 1},
-		{"150000 100000\n", 2},
-		{"50000 100000\n", 1},
-		{"400000 100000\n", 4},
-		{"1 100000\n", 1},
-		{"0 100000\n", 0},
-		{"100000 0\n", 0},
-		{"100000\n", 0},
-		{"100000x 5\n", 0},
-		{"", 0},
-		{"99999999999999999999999 1\n", 0},
-		{"18446744073709551614 1\n", 0},
-	};
+	char path[256];
+
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	fclose(file);
+}
+
+/* A tree like /sys/fs/cgroup, with the group /a/b in version 2 and /c in version 1. */
+struct cgroup_case {
+	const char *name, *groups;
+	const char *root_max, *a_max, *b_max; /* NULL: no such file */
+	const char *quota, *period;
+	unsigned cpus;
+};
+
+static const struct cgroup_case cgroup_cases[] = {
+	{"no limit", "0::/a/b\n", NULL, "max 100000\n", "max 100000\n", NULL, NULL, 0},
+	{"one", "0::/a/b\n", NULL, "max 100000\n", "100000 100000\n", NULL, NULL, 1},
+	{"rounded up", "0::/a/b\n", NULL, NULL, "150000 100000\n", NULL, NULL, 2},
+	{"less than one", "0::/a/b\n", NULL, NULL, "1000 100000\n", NULL, NULL, 1},
+	{"the parent is tighter", "0::/a/b\n", NULL, "200000 100000\n", "400000 100000\n", NULL,
+		NULL, 2},
+	{"the child is tighter", "0::/a/b\n", NULL, "400000 100000\n", "300000 100000\n", NULL,
+		NULL, 3},
+	{"of the root in a container", "0::/\n", "300000 100000\n", "100000 100000\n", NULL, NULL,
+		NULL, 3},
+	{"another group's", "0::/a\n", NULL, NULL, "100000 100000\n", NULL, NULL, 0},
+	{"zero", "0::/a/b\n", NULL, NULL, "0 100000\n", NULL, NULL, 0},
+	{"no period", "0::/a/b\n", NULL, NULL, "100000\n", NULL, NULL, 0},
+	{"a period of zero", "0::/a/b\n", NULL, NULL, "100000 0\n", NULL, NULL, 0},
+	{"more than fits", "0::/a/b\n", NULL, NULL, "99999999999999999999999 1\n", NULL, NULL, 0},
+	{"garbage", "0::/a/b\n", NULL, NULL, "\n", NULL, NULL, 0},
+	{"version 1", "4:memory:/x\n3:cpu,cpuacct:/c\n", NULL, NULL, NULL, "250000\n", "100000\n",
+		3},
+	{"version 1, none", "3:cpuacct,cpu:/c\n", NULL, NULL, NULL, "-1\n", "100000\n", 0},
+	{"version 1, not this one", "3:cpuset,cpuacct:/c\n", NULL, NULL, NULL, "100000\n",
+		"100000\n", 0},
+	{"both", "3:cpu:/c\n0::/a/b\n", NULL, NULL, "400000 100000\n", "200000\n", "100000\n", 2},
+	{"broken lines", "nonsense\n1:\n\n", NULL, NULL, NULL, NULL, NULL, 0},
+	{"no groups at all", "", NULL, NULL, NULL, NULL, NULL, 0},
+};
+
+static void write_or_remove(const char *directory, const char *name, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	(void)unlink(path);
+	if (text != NULL)
+		write_file(directory, name, text);
+}
+
+static void fill_cgroup(const char *top, const struct cgroup_case *c)
+{
+	char a[64], b[64], v1[64];
+
+	snprintf(a, sizeof a, "%s/a", top);
+	snprintf(b, sizeof b, "%s/a/b", top);
+	snprintf(v1, sizeof v1, "%s/cpu/c", top);
+	write_or_remove(top, "groups", c->groups);
+	write_or_remove(top, "cpu.max", c->root_max);
+	write_or_remove(a, "cpu.max", c->a_max);
+	write_or_remove(b, "cpu.max", c->b_max);
+	write_or_remove(v1, "cpu.cfs_quota_us", c->quota);
+	write_or_remove(v1, "cpu.cfs_period_us", c->period);
+}
+
+static void test_cpu_limit_of_a_control_group(void **state)
+{
+	static const char *const directories[] = {"a", "a/b", "cpu", "cpu/c"};
+	static const struct cgroup_case nothing = {0};
+	char top[] = "/tmp/postern-cgroup-XXXXXX", path[64], groups[64];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		unsigned got = workers_parse_cpu_max(cases[i].text);
-		if (got != cases[i].cpus)
-			fail_msg("\"%s\": got %u, want %u", cases[i].text, got, cases[i].cpus);
+	assert_non_null(mkdtemp(top));
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof path, "%s/%s", top, directories[i]);
+		assert_int_equal(mkdir(path, 0700), 0);
 	}
+	snprintf(groups, sizeof groups, "%s/groups", top);
+	for (size_t i = 0; i < sizeof cgroup_cases / sizeof *cgroup_cases; i++) {
+		const struct cgroup_case *c = &cgroup_cases[i];
+		fill_cgroup(top, c);
+		unsigned got = workers_group_limit(top, groups);
+		if (got != c->cpus)
+			fail_msg("%s: got %u, want %u", c->name, got, c->cpus);
+	}
+	fill_cgroup(top, &nothing);
+	assert_int_equal(workers_group_limit(top, groups), 0); /* no file either */
+	for (int i = 4; i > 0; i--) {
+		snprintf(path, sizeof path, "%s/%s", top, directories[i - 1]);
+		assert_int_equal(rmdir(path), 0);
+	}
+	assert_int_equal(rmdir(top), 0);
 }
 
 static void test_affinity_bounds_the_workers(void **state)
@@ -402,7 +473,7 @@ static void test_table_of_children_in_the_order_of_their_start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cpu_max_of_a_control_group),
+		cmocka_unit_test(test_cpu_limit_of_a_control_group),
 		cmocka_unit_test(test_affinity_bounds_the_workers),
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_listeners_are_bound_non_blocking_and_close_on_exec),
