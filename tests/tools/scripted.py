@@ -52,6 +52,7 @@ class Session:
         self.received = b""
         self.commands = []
         self.bodies = []
+        self.complete = []  # those of them whose end came
         self.ended = threading.Event()
         self.pending = b""
 
@@ -107,6 +108,8 @@ class Session:
                 window = window[-4:]
             if found or not self.read():
                 self.bodies.append(b"".join(chunks + ([] if found else [window]))[2:])
+                if found:
+                    self.complete.append(self.bodies[-1])
                 return bool(found)
 
     def act(self, step, argument):
