@@ -22,10 +22,13 @@ def files(*endings):
         names = listed.stdout.decode().split("\0")
     else:  # an archive of the tree
         names = [os.path.relpath(os.path.join(top, name), ROOT)
-                 for top, _, inside in os.walk(ROOT) if "/build" not in top for name in inside]
-    return sorted(name for name in set(names)
-                  if name.endswith(endings) and os.path.isfile(os.path.join(ROOT, name))
-                  and not name.startswith("tests/fuzz/corpus/"))
+                 for top, _, inside in os.walk(ROOT) if "/build" not in top and "/.git" not in top for name in inside]
+    found = sorted(name for name in set(names)
+                   if name.endswith(endings) and os.path.isfile(os.path.join(ROOT, name))
+                   and not name.startswith("tests/fuzz/corpus/"))
+    if "Makefile" not in names:
+        sys.exit("the tree was not found: a rule that sees nothing proves nothing")
+    return found
 
 
 def read(name):
