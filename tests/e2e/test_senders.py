@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: ISC
+"""Whose address may stand in MAIL FROM: the account's own, a domain, anything; and what looks alike."""
+
+import re
+
+import pytest
+
+import harness
+from rig import CONTENT, RECIPIENT, Rig
+
+REFUSED = re.compile(r"550 5\.7\.1 Not allowed to send from this address with this account \(id [0-9a-z]{12,13}\)")
+
+
+@pytest.fixture(scope="module")
+def shared(make_sandbox):
+    rig = Rig(make_sandbox)
+    for login, senders in {"bob@example.test": ["bob.b@example.org", "@sub.example.org"], "any@example.test": ["*"],
+                           "plainlogin": ["@example.com", '"odd@local"@example.net'], "none": []}.items():
+        rig.account(login, senders=senders)
+    many = rig.account("many@example.test")
+    for number in range(40):  # more than a look-up brings along
+        rig.box.ctl("sender", "add", many, f"sender{number}@example.org")
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def rig(shared):
+    return shared.reset()
+
+
+OWNED = [
+    ("bob@example.test", "bob@example.test"), ("bob@example.test", "BOB@Example.TEST"), ("bob@example.test", "bob.b@example.org"),
+    ("bob@example.test", "Bob.B@EXAMPLE.org"), ("bob@example.test", "whoever@sub.example.org"), ("bob@example.test", "x@SUB.example.org"),
+    ("bob@example.test", '"a@b"@sub.example.org'), ("any@example.test", "ceo@example.org"), ("any@example.test", ""),
+    ("any@example.test", "x@[192.0.2.1]"), ("plainlogin", "a@example.com"), ("plainlogin", '"odd@local"@example.net'),
+    ("many@example.test", "sender0@example.org"), ("many@example.test", "sender39@example.org"), ("many@example.test", "SENDER20@example.ORG"),
+]
+FOREIGN = [
+    ("bob@example.test", "ceo@example.org"), ("bob@example.test", "alice@example.test"), ("bob@example.test", "bob@example.test.evil.example"),
+    ("bob@example.test", "x@example.org"), ("bob@example.test", "x@deep.sub.example.org"), ("bob@example.test", "x@notsub.example.org"),
+    ("bob@example.test", "bob+tag@example.test"), ("bob@example.test", "bob@example.tes"), ("bob@example.test", ""),
+    ("bob@example.test", '"bob@example.test"@evil.example'), ("bob@example.test", '"bob"@example.test'),
+    ("bob@example.test", "bobb@example.test"), ("bob@example.test", "*@example.test"), ("bob@example.test", "@sub.example.org:x@evil.example"),
+    ("plainlogin", "plainlogin@example.test"), ("plainlogin", "odd@example.net"), ("none", "none@example.test"), ("none", ""),
+    ("many@example.test", "sender40@example.org"), ("many@example.test", "other@example.org"),
+]
+
+
+def mail_from(rig, login, sender):
+    with rig.box.session(user=login, password=login) as client:
+        return client.command(f"MAIL FROM:<{sender}>")
+
+
+@pytest.mark.parametrize("login, sender", OWNED)
+def test_owned(rig, login, sender):
+    with rig.box.session(user=login, password=login) as client:
+        assert client.message(sender, [RECIPIENT], CONTENT).code == 250
+    [session] = rig.sessions()
+    assert f"MAIL FROM:<{sender}>".encode() in session.commands, "as it was given"
+
+
+@pytest.mark.parametrize("login, sender", FOREIGN)
+def test_not_owned(rig, login, sender):
+    """F01: refused before the backend hears of it, and the session may go on."""
+    answer = mail_from(rig, login, sender)
+    assert REFUSED.fullmatch(answer.text) or answer.code == 501, answer
+    assert rig.backend.mail_sessions() == []
+
+
+def test_session_goes_on_after_a_refusal(rig):
+    with rig.box.session(user="bob@example.test", password="bob@example.test") as client:
+        for _ in range(30):
+            assert REFUSED.fullmatch(client.command("MAIL FROM:<ceo@example.org>").text), "no error of the protocol"
+        assert client.command(f"RCPT TO:<{RECIPIENT}>").text == "503 5.5.1 Send MAIL first"
+        assert client.message("bob@example.test", [RECIPIENT], CONTENT).code == 250
+
+
+def test_added_and_deleted_senders_count(rig):
+    """Within what a row is trusted: ten seconds, while there is no change feed."""
+    login = rig.account("changing@example.test")
+    assert mail_from(rig, login, "new@example.org").code == 550
+    rig.box.ctl("sender", "add", login, "new@example.org")
+    rig.box.ctl("sender", "del", login, login)
+    harness.wait_until(lambda: mail_from(rig, login, "new@example.org").code == 250, "the new sender", timeout=15)
+    assert REFUSED.fullmatch(mail_from(rig, login, login).text)
