@@ -38,6 +38,7 @@ struct peer { /* one channel of one proxy */
 	struct idmap *sessions; /* struct session by its id */
 	struct idmap *logins;   /* struct login_slot by the session's id */
 	size_t requests;        /* MAIL and takes without an answer */
+	bool attached;          /* ATTACH_DONE came: nothing may be announced any more */
 };
 
 enum request_kind { REQUEST_MAIL = 1, REQUEST_ATTACH };

@@ -174,6 +174,11 @@ void serve_attach_session(struct peer *peer, uint64_t id, const void *payload)
 
 	if (session_find(peer, id) != NULL)
 		return;
+	/* Later, a log-in alone makes a session: a proxy must not claim one at will. */
+	if (peer->attached) {
+		revoke(peer, id);
+		return;
+	}
 	if (announced->login_len == 0 ||
 		session_new(peer, id, announced->account, announced->version, announced->login,
 			announced->login_len) == NULL) {
@@ -193,6 +198,7 @@ void serve_attach_done(struct peer *peer, uint64_t id, const void *payload)
 	struct log_line line;
 
 	(void)id;
+	peer->attached = true;
 	log_begin(&line, LOG_INFO, "proxy-attached");
 	log_uint(&line, "proxy", peer->index);
 	log_uint(&line, "announced", done->sessions);

@@ -81,10 +81,9 @@ void output_json_row(FILE *to, const PGresult *rows, int row)
 
 static const char *cell(const PGresult *rows, int row, int column)
 {
-	const char *value = PQgetvalue(rows, row, column);
-
 	if (row == -1)
 		return PQfname(rows, column);
+	const char *value = PQgetvalue(rows, row, column);
 	if (PQgetisnull(rows, row, column))
 		return "-";
 	if (PQftype(rows, column) == OID_BOOL)

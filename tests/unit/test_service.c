@@ -223,6 +223,17 @@ static void test_an_announced_take_may_finish(void **state)
 	assert_int_equal(in.done.ok, 1);
 }
 
+static void test_a_session_is_announced_before_the_end_of_announcing_only(void **state)
+{
+	const struct ipc_session session = {
+		.account = 1, .version = 1, .login_len = 5, .login = "alice"};
+	const struct ipc_attach_done attached = {.sessions = 0};
+
+	(void)state;
+	put(0, IPC_ATTACH_DONE, 0, &attached);
+	ask(0, IPC_ATTACH_SESSION, SESSION, &session, IPC_SESSION_REVOKED);
+}
+
 static void test_a_broken_proxy_loses_its_channel_only(void **state)
 {
 	static const enum ipc_type foreign[] = {IPC_AUTH_VERDICT, IPC_HASH_REQUEST, IPC_HASH_RESULT,
@@ -374,6 +385,7 @@ int main(void)
 		TEST(test_sessions_that_are_not_its_own_are_revoked),
 		TEST(test_a_refused_take_leaves_nothing_open),
 		TEST(test_an_announced_take_may_finish),
+		TEST(test_a_session_is_announced_before_the_end_of_announcing_only),
 		TEST(test_a_broken_proxy_loses_its_channel_only),
 		TEST(test_a_proxy_that_leaves_with_log_ins_under_way),
 		TEST(test_idle_when_the_proxies_are_gone),
