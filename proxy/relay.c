@@ -196,6 +196,12 @@ void relay_break(struct session *session, const char *reason)
 		data_abandon(session, REPLY_BACKEND_LOST, "backend lost");
 		return;
 	case CLIENT_DATA:
+		/* Its refusal has come already; what the client waits for is the take. */
+		if (data_refused(session))
+			relay_drop(session);
+		else
+			data_lost(session);
+		return;
 	case CLIENT_END:
 		data_lost(session);
 		return;

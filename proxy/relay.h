@@ -47,6 +47,8 @@ void data_reply(struct session *session, const struct smtp_reply *reply);
 void data_early(struct session *session, const struct smtp_reply *reply);
 void data_end_reply(struct session *session, const struct smtp_reply *reply);
 void data_lost(struct session *session);
+/* The backend has answered DATA, and not by 354. */
+bool data_refused(const struct session *session);
 void data_resume(struct session *session);
 
 /* auth's answers, for auth_client. */

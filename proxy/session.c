@@ -397,7 +397,8 @@ static void on_deadline(struct session *session)
 	if (session->state == CLIENT_SHAKING)
 		session_close(session, "handshake timeout");
 	else
-		session_close_with(session, REPLY_TIMEOUT, "timeout");
+		session_close_with(
+			session, session->revoked ? REPLY_REVOKED : REPLY_TIMEOUT, "timeout");
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

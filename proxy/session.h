@@ -152,7 +152,8 @@ uint64_t session_message_limit(const struct session *session);
 size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len);
 
 /* verb_data.c: the message at hand is given up: its backend connection is dropped, the client is
- * read on to its end of data and answered with reply.  Only in CLIENT_BODY. */
+ * read on to its end of data and answered with reply.  Only in CLIENT_BODY, and in CLIENT_END while
+ * the end of data has not been sent. */
 void data_abandon(struct session *session, enum reply_id reply, const char *reason);
 
 /* verb_hello.c: the greeting, when the connection may speak. */

@@ -39,7 +39,8 @@ struct transaction {
 	uint16_t code;      /* the reply that decided, for the log */
 	const char *reason; /* a word for the log; NULL: the backend's reply */
 	struct body body;
-	bool discarding; /* refusal or stored_reply answers the end of data */
+	bool discarding;      /* refusal or stored_reply answers the end of data */
+	uint64_t discard_end; /* of the body's octets that a revoked client is read on to */
 	enum reply_id refusal;
 	char *stored_reply; /* the backend's, well formed; owned */
 	size_t stored_len;

@@ -155,13 +155,13 @@ void data_reply(struct session *session, const struct smtp_reply *reply)
 	struct transaction *t = session->transaction;
 	unsigned class_ = smtp_reply_class(reply);
 
-	t->data_code = reply->code;
 	if (reply->code != 354 && (class_ < 4 || !relay_store(session, reply))) {
 		/* 250 to DATA, say: never stream a body to a server that did not ask for it. */
 		log_message(LOG_WARNING, "backend-protocol", "%u to DATA", reply->code);
 		relay_break(session, "bad reply to DATA");
 		return;
 	}
+	t->data_code = reply->code;
 	data_advance(session);
 }
 
@@ -206,6 +206,8 @@ static void begin_body(struct session *session)
 	session_continue(session);
 }
 
+static void answer_discarded(struct session *session, size_t rest);
+
 void data_abandon(struct session *session, enum reply_id reply, const char *reason)
 {
 	struct transaction *t = session->transaction;
@@ -213,8 +215,13 @@ void data_abandon(struct session *session, enum reply_id reply, const char *reas
 	relay_drop(session);
 	transaction_settle(session, IPC_OUTCOME_ABORTED);
 	t->refusal = reply;
-	t->discarding = true;
 	t->reason = reason;
+	if (session->state == CLIENT_END) { /* it is through; auth's word is awaited no more */
+		answer_discarded(session, 0);
+		return;
+	}
+	t->discarding = true;
+	t->discard_end = t->body.bytes_in + ABANDON_BYTES;
 	client_set_state(session, CLIENT_DISCARD);
 	if (session->revoked && session->deadline_ms > clock_monotonic_ms() + ABANDON_MS) {
 		session->deadline_ms = clock_monotonic_ms() + ABANDON_MS;
@@ -249,7 +256,12 @@ static size_t discard(struct session *session, const uint8_t *bytes, size_t len)
 	size_t consumed = 0;
 
 	enum body_status status = body_feed(&t->body, bytes, len, &consumed, NULL);
-	client_arm(session);
+	if (!session->revoked)
+		client_arm(session);
+	else if (t->body.bytes_in > t->discard_end)
+		session_close_with(session, REPLY_REVOKED, "revoked");
+	if (session->state == CLIENT_CLOSED)
+		return len;
 	if (status == BODY_END)
 		answer_discarded(session, len - consumed);
 	return consumed;
@@ -398,6 +410,13 @@ void outcome_answer(struct session *session)
 		session_close(session, "backend said 421");
 	else
 		finish(session);
+}
+
+bool data_refused(const struct session *session)
+{
+	uint16_t code = session->transaction->data_code;
+
+	return code != 0 && code != 354;
 }
 
 void data_lost(struct session *session)
