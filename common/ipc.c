@@ -27,13 +27,27 @@ static bool valid_auth_verdict(const void *payload)
 {
 	const struct ipc_auth_verdict *v = payload;
 
-	return v->login_len <= IPC_LOGIN_MAX && v->result >= IPC_AUTH_OK &&
+	return v->login_len <= IPC_LOGIN_MAX && v->token_len <= IPC_TOKEN_MAX &&
+	       v->from_policy <= IPC_FROM_REWRITE && v->result >= IPC_AUTH_OK &&
 	       v->result <= IPC_AUTH_UNAVAILABLE;
 }
 
 static bool valid_mail_request(const void *payload)
 {
 	return ((const struct ipc_mail_request *)payload)->sender_len <= IPC_PATH_MAX;
+}
+
+static bool valid_owner_request(const void *payload)
+{
+	return ((const struct ipc_owner_request *)payload)->address_len <= IPC_PATH_MAX;
+}
+
+static bool valid_owner_verdict(const void *payload)
+{
+	unsigned policy = ((const struct ipc_owner_verdict *)payload)->policy;
+
+	return policy == IPC_POLICY_OK || policy == IPC_POLICY_SENDER ||
+	       policy == IPC_POLICY_REVOKED || policy == IPC_POLICY_UNAVAILABLE;
 }
 
 static bool valid_policy(const void *payload)
@@ -82,6 +96,8 @@ static const struct type_info types[IPC_TYPE_END] = {
 	[IPC_AUTH_REQUEST] = {"auth-request", sizeof(struct ipc_auth_request), valid_auth_request},
 	[IPC_AUTH_CANCEL] = {"auth-cancel", sizeof(struct ipc_session), valid_session},
 	[IPC_MAIL_REQUEST] = {"mail-request", sizeof(struct ipc_mail_request), valid_mail_request},
+	[IPC_OWNER_REQUEST] = {"owner-request", sizeof(struct ipc_owner_request),
+		valid_owner_request},
 	[IPC_TAKE_REQUEST] = {"take-request", sizeof(struct ipc_take_request), valid_any},
 	[IPC_INTENT] = {"intent", sizeof(struct ipc_intent), valid_any},
 	[IPC_OUTCOME] = {"outcome", sizeof(struct ipc_outcome), valid_outcome},
@@ -92,6 +108,8 @@ static const struct type_info types[IPC_TYPE_END] = {
 	[IPC_ATTACH_DONE] = {"attach-done", sizeof(struct ipc_attach_done), valid_any},
 	[IPC_AUTH_VERDICT] = {"auth-verdict", sizeof(struct ipc_auth_verdict), valid_auth_verdict},
 	[IPC_MAIL_VERDICT] = {"mail-verdict", sizeof(struct ipc_policy_verdict), valid_policy},
+	[IPC_OWNER_VERDICT] = {"owner-verdict", sizeof(struct ipc_owner_verdict),
+		valid_owner_verdict},
 	[IPC_TAKE_VERDICT] = {"take-verdict", sizeof(struct ipc_policy_verdict), valid_policy},
 	[IPC_INTENT_DONE] = {"intent-done", sizeof(struct ipc_done), valid_any},
 	[IPC_OUTCOME_DONE] = {"outcome-done", sizeof(struct ipc_done), valid_any},

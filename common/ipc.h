@@ -25,6 +25,7 @@ enum {
 	IPC_PHC_MAX = 256,     /* octets of a stored hash */
 	IPC_QUEUE_ID_MAX = 64, /* octets of a backend's queue id */
 	IPC_METER_NAME_MAX = 32,
+	IPC_TOKEN_MAX = 32, /* octets of an account's token for abuse reports */
 };
 
 enum ipc_type {
@@ -32,6 +33,7 @@ enum ipc_type {
 	IPC_AUTH_REQUEST = 1,
 	IPC_AUTH_CANCEL, /* the client left: its log-in need not be decided */
 	IPC_MAIL_REQUEST,
+	IPC_OWNER_REQUEST, /* does the account own an address of the header? */
 	IPC_TAKE_REQUEST,
 	IPC_INTENT,
 	IPC_OUTCOME,
@@ -42,6 +44,7 @@ enum ipc_type {
 	/* auth -> proxy */
 	IPC_AUTH_VERDICT,
 	IPC_MAIL_VERDICT,
+	IPC_OWNER_VERDICT,
 	IPC_TAKE_VERDICT,
 	IPC_INTENT_DONE,
 	IPC_OUTCOME_DONE,
@@ -87,14 +90,25 @@ enum ipc_auth_result {
 	IPC_AUTH_UNAVAILABLE, /* 454: trouble of ours */
 };
 
+/* What is done about a header From that the account does not own. */
+enum ipc_from_policy {
+	IPC_FROM_LISTENER, /* an account's: whatever the listener says */
+	IPC_FROM_OFF,      /* not looked at */
+	IPC_FROM_OBSERVE,  /* looked at and logged */
+	IPC_FROM_REJECT,   /* 550 after the end of data */
+	IPC_FROM_REWRITE,  /* replaced by the envelope sender */
+};
+
 struct ipc_auth_verdict {             /* id: the session's */
 	uint64_t account, credential; /* credential 0: the account's own password */
 	uint64_t version;             /* of the row that decided */
 	uint64_t message_bytes;       /* the account's own limit; 0: none */
 	uint32_t recipients;          /* in one message, likewise */
 	uint8_t result;               /* enum ipc_auth_result */
-	uint8_t reserved;
+	uint8_t from_policy;          /* enum ipc_from_policy, the account's own */
 	uint16_t login_len;
+	uint8_t token_len; /* 0: none */
+	uint8_t token[IPC_TOKEN_MAX];
 	uint8_t login[IPC_LOGIN_MAX]; /* prepared */
 };
 
@@ -103,6 +117,13 @@ struct ipc_mail_request { /* id: the transaction's */
 	uint64_t session;
 	uint16_t sender_len; /* 0: the null reverse-path */
 	uint8_t sender[IPC_PATH_MAX];
+};
+
+struct ipc_owner_request { /* id: the transaction's */
+	uint64_t session;
+	uint32_t question; /* several may be asked in a transaction: repeated in the answer */
+	uint16_t address_len;
+	uint8_t address[IPC_PATH_MAX];
 };
 
 struct ipc_take_request { /* id: the transaction's */
@@ -126,6 +147,11 @@ struct ipc_policy_verdict { /* MAIL_VERDICT and TAKE_VERDICT; id: the transactio
 	uint8_t policy;     /* enum ipc_policy */
 	uint8_t meter_len;
 	uint8_t meter[IPC_METER_NAME_MAX]; /* "messages per hour" */
+};
+
+struct ipc_owner_verdict { /* id: the transaction's */
+	uint32_t question; /* the request's */
+	uint8_t policy;    /* enum ipc_policy, but never a limit */
 };
 
 /* ------------------------------------------------------- intent and outcome */

@@ -160,6 +160,22 @@ bool auth_client_mail(struct auth_client *client, struct session *session)
 	return true;
 }
 
+bool auth_client_owner(
+	struct auth_client *client, struct session *session, const char *address, size_t len)
+{
+	struct ipc_owner_request payload = {.session = session->id};
+
+	if (len > sizeof payload.address)
+		return false;
+	payload.question = ++session->question;
+	payload.address_len = (uint16_t)len;
+	memcpy(payload.address, address, len);
+	if (!ask(client, IPC_OWNER_REQUEST, session->transaction->id, &payload, false))
+		return false;
+	session_await(session, AWAIT_OWNER);
+	return true;
+}
+
 bool auth_client_take(struct auth_client *client, struct session *session)
 {
 	const struct transaction *transaction = session->transaction;
@@ -256,6 +272,18 @@ static void on_take(
 		return_grant(client, id);
 }
 
+/* The answer to a question that was given up may come while the next one is asked. */
+static void on_owner(
+	struct auth_client *client, uint64_t id, const struct ipc_owner_verdict *verdict)
+{
+	const struct ipc_policy_verdict answer = {.policy = verdict->policy};
+	struct session *session = idmap_get(client->transactions, id);
+
+	if (session != NULL && session->question == verdict->question &&
+		awaited(client, session, AWAIT_OWNER))
+		client->answers->owner(session, &answer);
+}
+
 static void on_outcome_done(struct auth_client *client, uint64_t id, const struct ipc_done *done)
 {
 	struct session *session = idmap_get(client->transactions, id);
@@ -285,6 +313,9 @@ static void on_frame(
 		by_id = idmap_get(client->transactions, id);
 		if (awaited(client, by_id, AWAIT_MAIL))
 			client->answers->mail(by_id, payload);
+		break;
+	case IPC_OWNER_VERDICT:
+		on_owner(client, id, payload);
 		break;
 	case IPC_TAKE_VERDICT:
 		on_take(client, id, payload);
@@ -323,6 +354,9 @@ void auth_client_expire(struct auth_client *client, struct session *session)
 		break;
 	case AWAIT_MAIL:
 		client->answers->mail(session, &no_policy);
+		break;
+	case AWAIT_OWNER:
+		client->answers->owner(session, &no_policy);
 		break;
 	case AWAIT_TAKE:
 		client->answers->take(session, &no_policy);

@@ -34,6 +34,8 @@ struct transaction;
 struct auth_answers {
 	void (*login)(struct session *session, const struct ipc_auth_verdict *verdict);
 	void (*mail)(struct session *session, const struct ipc_policy_verdict *verdict);
+	/* never a limit */
+	void (*owner)(struct session *session, const struct ipc_policy_verdict *verdict);
 	void (*take)(struct session *session, const struct ipc_policy_verdict *verdict);
 	void (*intent)(struct session *session, bool ok);
 	void (*outcome)(struct session *session); /* acknowledged */
@@ -57,6 +59,13 @@ void auth_client_forget(struct auth_client *client, struct session *session);
 
 bool auth_client_mail(struct auth_client *client, struct session *session)
 	__attribute__((warn_unused_result));
+/*
+ * Whether the account owns an address of the message's header, by the rules for MAIL and without a
+ * look at its limits: answers->owner follows, from the loop.  For an open transaction, one question
+ * at a time.  False, also for an address longer than IPC_PATH_MAX: it is not asked.
+ */
+bool auth_client_owner(struct auth_client *client, struct session *session, const char *address,
+	size_t len) __attribute__((warn_unused_result));
 bool auth_client_take(struct auth_client *client, struct session *session)
 	__attribute__((warn_unused_result));
 bool auth_client_intent(struct auth_client *client, struct session *session)

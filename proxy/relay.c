@@ -17,6 +17,7 @@
 const struct auth_answers relay_answers = {
 	.login = login_answer,
 	.mail = mail_answer,
+	.owner = owner_answer,
 	.take = take_answer,
 	.intent = intent_answer,
 	.outcome = outcome_answer,

@@ -56,6 +56,8 @@ struct auth_answers;
 extern const struct auth_answers relay_answers;
 void login_answer(struct session *session, const struct ipc_auth_verdict *verdict);
 void mail_answer(struct session *session, const struct ipc_policy_verdict *verdict);
+/* Whether the account owns the address that auth_client_owner() asked about. */
+void owner_answer(struct session *session, const struct ipc_policy_verdict *verdict);
 void take_answer(struct session *session, const struct ipc_policy_verdict *verdict);
 void intent_answer(struct session *session, bool ok);
 void outcome_answer(struct session *session);

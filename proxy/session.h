@@ -36,7 +36,15 @@ enum flow {
 };
 
 /* Which answer of auth the session waits for; its deadline answers in auth's place. */
-enum await { AWAIT_NONE, AWAIT_LOGIN, AWAIT_MAIL, AWAIT_TAKE, AWAIT_INTENT, AWAIT_OUTCOME };
+enum await {
+	AWAIT_NONE,
+	AWAIT_LOGIN,
+	AWAIT_MAIL,
+	AWAIT_OWNER,
+	AWAIT_TAKE,
+	AWAIT_INTENT,
+	AWAIT_OUTCOME,
+};
 
 struct sasl_exchange { /* between AUTH and its verdict; holds a login, never a secret */
 	enum sasl_mechanism mechanism;
@@ -56,6 +64,7 @@ struct session {
 	uint64_t opened_ms;
 	enum client_state state;
 	enum await await;
+	uint32_t question; /* AWAIT_OWNER: the number of the one that is asked */
 	bool tls, esmtp, authenticated;
 	bool skipping;      /* the rest of a line that was too long */
 	bool client_ended;  /* no more input will come */

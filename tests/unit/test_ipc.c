@@ -13,6 +13,8 @@ union payload {
 	struct ipc_auth_request auth;
 	struct ipc_auth_verdict verdict;
 	struct ipc_mail_request mail;
+	struct ipc_owner_request owner;
+	struct ipc_owner_verdict owned;
 	struct ipc_policy_verdict policy;
 	struct ipc_outcome outcome;
 	struct ipc_session session;
@@ -66,10 +68,13 @@ static const struct field {
 	FIELD(AUTH_REQUEST, ipc_auth_request, authzid_differs, 0, 1),
 	FIELD(AUTH_VERDICT, ipc_auth_verdict, login_len, 0, IPC_LOGIN_MAX),
 	FIELD(AUTH_VERDICT, ipc_auth_verdict, result, IPC_AUTH_OK, IPC_AUTH_UNAVAILABLE),
+	FIELD(AUTH_VERDICT, ipc_auth_verdict, from_policy, IPC_FROM_LISTENER, IPC_FROM_REWRITE),
+	FIELD(AUTH_VERDICT, ipc_auth_verdict, token_len, 0, IPC_TOKEN_MAX),
 	FIELD(AUTH_CANCEL, ipc_session, login_len, 0, IPC_LOGIN_MAX),
 	FIELD(SESSION_END, ipc_session, login_len, 0, IPC_LOGIN_MAX),
 	FIELD(ATTACH_SESSION, ipc_session, login_len, 0, IPC_LOGIN_MAX),
 	FIELD(MAIL_REQUEST, ipc_mail_request, sender_len, 0, IPC_PATH_MAX),
+	FIELD(OWNER_REQUEST, ipc_owner_request, address_len, 0, IPC_PATH_MAX),
 	FIELD(MAIL_VERDICT, ipc_policy_verdict, meter_len, 0, IPC_METER_NAME_MAX),
 	FIELD(MAIL_VERDICT, ipc_policy_verdict, policy, IPC_POLICY_OK, IPC_POLICY_UNAVAILABLE),
 	FIELD(TAKE_VERDICT, ipc_policy_verdict, meter_len, 0, IPC_METER_NAME_MAX),
@@ -122,6 +127,20 @@ static void test_bounds_of_every_field(void **state)
 	}
 }
 
+/* A question about an owner is never answered with a limit. */
+static void test_verdicts_about_owners(void **state)
+{
+	(void)state;
+	memset(&p, 0, sizeof p);
+	for (unsigned policy = 0; policy <= UINT8_MAX; policy++) {
+		bool want = policy == IPC_POLICY_OK || policy == IPC_POLICY_SENDER ||
+			    policy == IPC_POLICY_REVOKED || policy == IPC_POLICY_UNAVAILABLE;
+		p.owned.policy = (uint8_t)policy;
+		if (ipc_valid(IPC_OWNER_VERDICT, &p) != want)
+			fail_msg("policy %u: got %d, want %d", policy, !want, want);
+	}
+}
+
 /* What a length bounds is an array of that length. */
 static void test_lengths_fit_their_arrays(void **state)
 {
@@ -130,7 +149,9 @@ static void test_lengths_fit_their_arrays(void **state)
 	assert_int_equal(sizeof p.auth.secret, IPC_SECRET_MAX);
 	assert_int_equal(sizeof p.verdict.login, IPC_LOGIN_MAX);
 	assert_int_equal(sizeof p.session.login, IPC_LOGIN_MAX);
+	assert_int_equal(sizeof p.verdict.token, IPC_TOKEN_MAX);
 	assert_int_equal(sizeof p.mail.sender, IPC_PATH_MAX);
+	assert_int_equal(sizeof p.owner.address, IPC_PATH_MAX);
 	assert_int_equal(sizeof p.policy.meter, IPC_METER_NAME_MAX);
 	assert_int_equal(sizeof p.outcome.queue_id, IPC_QUEUE_ID_MAX);
 	assert_int_equal(sizeof p.hash.phc, IPC_PHC_MAX);
@@ -144,6 +165,7 @@ int main(void)
 		cmocka_unit_test(test_every_type_has_a_size_and_a_name),
 		cmocka_unit_test(test_no_other_type_has),
 		cmocka_unit_test(test_bounds_of_every_field),
+		cmocka_unit_test(test_verdicts_about_owners),
 		cmocka_unit_test(test_lengths_fit_their_arrays),
 	};
 
