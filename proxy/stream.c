@@ -41,6 +41,8 @@ struct stream {
 	int fd;
 	enum mode mode;
 	bool paused, ended, was_full, secret, reading;
+	bool resumed; /* stream_resume() came while octets were handed on that are not in `in` yet
+		       */
 	bool read_wants_write; /* TLS: go on reading when the socket takes output, */
 	bool write_wants_read; /* and the other way round (KeyUpdate) */
 	bool finishing, shut;
@@ -282,6 +284,7 @@ static bool received(struct stream *stream, size_t len)
 			stream_destroy(&stream);
 		return stream != NULL;
 	}
+	stream->resumed = false;
 	if (evbuffer_get_length(stream->in) == 0)
 		consumed = hand_on(stream, read_buffer, len);
 	if (consumed >= 0 && (size_t)consumed < len) {
@@ -290,6 +293,8 @@ static bool received(struct stream *stream, size_t len)
 			alive = tell_end(stream, STREAM_ERROR);
 		else if (appended)
 			alive = deliver_waiting(stream);
+		else if (stream->resumed)
+			go_on_soon(stream);
 	}
 	if (consumed == -1 || !alive)
 		return false;
@@ -642,6 +647,7 @@ void stream_pause(struct stream *stream)
 void stream_resume(struct stream *stream)
 {
 	stream->paused = false;
+	stream->resumed = true;
 	update_reading(stream);
 	if (evbuffer_get_length(stream->in) > 0 ||
 		(stream->mode == MODE_TLS && SSL_has_pending(stream->ssl)))
