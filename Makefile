@@ -22,7 +22,7 @@ B := build/$(FLAVOUR)
 
 # ---------------------------------------------------------------- libraries
 # Targets that need no compiler must work before the libraries are installed.
-NO_LIBS := help clean demo check check-long dependencies lint format format-check
+NO_LIBS := help clean demo check check-long dependencies smuggling lint format format-check
 NEED_LIBS := $(if $(MAKECMDGOALS),$(filter-out $(NO_LIBS),$(MAKECMDGOALS)),all)
 PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp
 ifneq ($(NEED_LIBS),)
@@ -218,6 +218,12 @@ bench:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/run bench $(B) $(ARGS)
 
+.PHONY: smuggling
+smuggling:
+	$(Q)deploy/dependencies build demo test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/smuggling/run --build $(B) $(ARGS)
+
 # --------------------------------------------------------------------- lint
 FORMATTED := $(wildcard common/*.[ch] proxy/*.[ch] auth/*.[ch] probe/*.[ch] admin/*.[ch] master/*.[ch] \
 	ctl/*.[ch] tests/*/*.[ch])
@@ -257,6 +263,7 @@ help:
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
 	@echo 'make bench         CPU time a session and a message, memory a connection'
+	@echo 'make smuggling     what four mail servers take for two messages, into docs/smuggling.md'
 	@echo 'make lint          format-check, structure, documentation     make format rewrites'
 	@echo 'make install       into PREFIX=/usr/local, with DESTDIR'
 	@echo 'make clean'

@@ -27,11 +27,15 @@ SPOOL_QUIET = 1.0  # an empty queue must stay so for as long
 
 
 class Server:
-    """host, port: where it listens.  messages(): what it has delivered, each as octets."""
+    """host, port: where it listens.  messages(): what it has delivered, each as octets.
+
+    refusals: how it begins to refuse, by a rule of its own, what is sent in the matrix.
+    """
 
     name = package = ""
     private = ()
     users = ()
+    refusals = ()
 
     def __init__(self, directory, port):
         self.host = "127.0.0.1"
@@ -153,6 +157,7 @@ class Exim(Server):
     users = (("Debian-exim", SERVER),)
     queue = ("/var/spool/exim4/input",)
     queue_name = "-[DH]$"
+    refusals = ("550 5.0.0 maximum allowed line length",)
 
     @property
     def command(self):
@@ -197,6 +202,8 @@ class OpenSmtpd(Server):
     users = (("opensmtpd", SERVER), ("opensmtpq", SUBMITTER))
     queue = ("/var/spool/smtpd/queue", "/var/spool/smtpd/incoming")
     queue_name = "."
+    # A line of more than 64 KiB; a header that is none.
+    refusals = ("500 5.0.0 Line too long", "550 5.7.1 Delivery not authorized")
     command = "smtpd -d"
 
     def configure(self):
@@ -225,6 +232,7 @@ class Sendmail(Server):
     users = (("smmta", SERVER), ("smmsp", SUBMITTER))
     queue = ("/var/spool/mqueue",)
     queue_name = "^(qf|df|tf|xf)"
+    refusals = ("552 5.6.0 Headers too large",)
     # -bD: a daemon that stays in the foreground.
     command = "/usr/libexec/sendmail/sendmail -bD -q10m"
     keep = """\

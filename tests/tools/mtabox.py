@@ -24,7 +24,12 @@ INSIDE = """\
 set -e
 mount -t overlay overlay -o "lowerdir=/,upperdir=$D/upper,workdir=$D/work" "$D/root"
 mount -t proc proc "$D/root/proc"
-mount --rbind /dev "$D/root/dev"
+# Devices of its own: what a package's scripts do to /dev must not reach the machine's.
+mount -t tmpfs -o mode=755 tmpfs "$D/root/dev"
+for device in null:3 zero:5 full:7 random:8 urandom:9; do
+	mknod -m 666 "$D/root/dev/${device%:*}" c 1 "${device#*:}"
+done
+ln -s /proc/self/fd "$D/root/dev/fd"
 mount -t tmpfs -o mode=1777 tmpfs "$D/root/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$D/root/run"
 mount --bind "$D/box" "$D/root/box"
@@ -140,24 +145,31 @@ class Box:
             self.process = subprocess.Popen(**self.unshare(f"{command} & wait"), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
 
+    def first_process(self):
+        """The PID, outside, of what is process 1 inside; None when it is gone."""
+        try:
+            path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+            with open(path, encoding="ascii") as file:
+                return int(file.read().split()[0])
+        except (FileNotFoundError, ProcessLookupError, IndexError):
+            return None
+
     def enter(self, argv, **options):
         """A command inside of a box that runs, finished; its output as octets."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
-            inner = file.read().split()[0]
-        return subprocess.run(["nsenter", "--target", inner, "--mount", "--pid", "--uts", "--root", "--wd",
-                               "--", *argv], capture_output=True, check=False,
+        return subprocess.run(["nsenter", "--target", str(self.first_process()), "--mount", "--pid", "--uts",
+                               "--root", "--wd", "--", *argv], capture_output=True, check=False,
                               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
                                    "HOME": "/box/home"}, **options)
 
     def stop(self):
         """Everything inside dies with its first process."""
         if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
+            first = self.first_process()
+            if first:
+                os.kill(first, signal.SIGKILL)
+            else:
                 self.process.kill()
-                self.process.wait()
+            self.process.wait()
             self.process = None
 
     def log_tail(self):
