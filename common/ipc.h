@@ -230,12 +230,15 @@ enum ipc_capability {
 	CAPABILITY_ENHANCEDSTATUSCODES = 1u << 5,
 	CAPABILITY_CHUNKING = 1u << 6,
 	CAPABILITY_EHLO = 1u << 7, /* it took EHLO at all */
+	CAPABILITY_BINARYMIME = 1u << 8,
 };
 
 struct ipc_server_state {
 	uint16_t backend, server; /* indices into the configuration */
 	uint32_t capabilities;    /* enum ipc_capability */
 	uint64_t size;            /* SIZE's value; 0: no limit told */
+	/* LIMITS' values (RFC 9422), likewise: of one transaction, one session, one transaction */
+	uint32_t rcpt_max, mail_max, rcpt_domain_max;
 	uint8_t up;
 };
 

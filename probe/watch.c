@@ -84,6 +84,21 @@ static void count_up(const struct watch *watch)
 	counter_set(COUNTER_BACKENDS_UP, up);
 }
 
+/* Returns whether the offer is another than before. */
+static bool take_offer(struct ipc_server_state *state, const struct capability_set *offer)
+{
+	bool same = state->capabilities == offer->bits && state->size == offer->size &&
+		    state->rcpt_max == offer->rcpt_max && state->mail_max == offer->mail_max &&
+		    state->rcpt_domain_max == offer->rcpt_domain_max;
+
+	state->capabilities = offer->bits;
+	state->size = offer->size;
+	state->rcpt_max = offer->rcpt_max;
+	state->mail_max = offer->mail_max;
+	state->rcpt_domain_max = offer->rcpt_domain_max;
+	return !same;
+}
+
 static void on_verdict(const struct attempt_verdict *verdict, void *arg)
 {
 	struct server *server = arg;
@@ -94,12 +109,8 @@ static void on_verdict(const struct attempt_verdict *verdict, void *arg)
 	if (!verdict->up)
 		counter_add(COUNTER_PROBES_FAILED, 1);
 	/* What a server offered when it was last reached stays with its state. */
-	if (verdict->up) {
-		changed = changed || state->capabilities != verdict->capabilities.bits ||
-			  state->size != verdict->capabilities.size;
-		state->capabilities = verdict->capabilities.bits;
-		state->size = verdict->capabilities.size;
-	}
+	if (verdict->up)
+		changed |= take_offer(state, &verdict->capabilities);
 	state->up = verdict->up;
 	server->known = true;
 	if (changed)

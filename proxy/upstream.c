@@ -41,12 +41,18 @@ void upstream_report(struct upstream *upstream, const struct ipc_server_state *s
 	if (!server->up)
 		return;
 	server->seen = true;
-	server->capabilities = (struct capability_set){state->capabilities, state->size};
+	server->capabilities = (struct capability_set){
+		.bits = state->capabilities,
+		.size = state->size,
+		.rcpt_max = state->rcpt_max,
+		.mail_max = state->mail_max,
+		.rcpt_domain_max = state->rcpt_domain_max,
+	};
 }
 
 struct capability_set upstream_offer(const struct upstream *upstream, size_t backend)
 {
-	struct capability_set offer = {0, 0};
+	struct capability_set offer = {.bits = 0};
 	bool any = false;
 
 	for (size_t i = 0; i < upstream->config->backends[backend].server_count; i++) {

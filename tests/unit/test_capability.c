@@ -50,6 +50,8 @@ static const struct {
 		"LOGIN\r\n250-STARTTLS\r\n250-X-DSN\r\n250-DSNX\r\n250-DS\r\n"
 		"250-SIZE=5\r\n250- DSN\r\n250-\r\n250-\x01\r\n250 \xff\r\n",
 		CAPABILITY_EHLO, 0},
+	{"chunks and binary", "250-x\r\n250-chunking\r\n250 BINARYMIME\r\n",
+		CAPABILITY_EHLO | CAPABILITY_CHUNKING | CAPABILITY_BINARYMIME, 0},
 };
 
 static void parse(const char *bytes, struct capability_set *set)
@@ -76,6 +78,45 @@ static void test_ehlo_cases(void **state)
 	}
 }
 
+static const struct {
+	const char *limits;
+	uint32_t rcpt_max, mail_max, rcpt_domain_max;
+} limit_cases[] = {
+	{"LIMITS RCPTMAX=100", 100, 0, 0},
+	{"limits rcptmax=7 MailMax=20 RcptDomainMax=3", 7, 20, 3},
+	{"LIMITS MAILMAX=999999  RCPTMAX=1 ", 1, 999999, 0},
+	{"LIMITS", 0, 0, 0},
+	{"LIMITS ", 0, 0, 0},
+	{"LIMITS RCPTMAX", 0, 0, 0},
+	{"LIMITS RCPTMAX=", 0, 0, 0},
+	{"LIMITS RCPTMAX=0", 0, 0, 0},
+	{"LIMITS RCPTMAX=1000000", 0, 0, 0},
+	{"LIMITS RCPTMAX=-1", 0, 0, 0},
+	{"LIMITS RCPTMAX=1e3", 0, 0, 0},
+	{"LIMITS RCPTMAX=5 RCPTMAX=4 RCPTMAX=6", 4, 0, 0},
+	{"LIMITS RCPTMA=5 XRCPTMAX=4 RCPTMAXX=6 =1 ==", 0, 0, 0},
+	{"LIMITS NEW=a RCPTMAX=9", 9, 0, 0},
+	{"LIMIT RCPTMAX=5", 0, 0, 0},
+	{"LIMITSX RCPTMAX=5", 0, 0, 0},
+};
+
+/* RFC 9422 3: conformance 112. */
+static void test_limits(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof limit_cases / sizeof *limit_cases; i++) {
+		struct capability_set set = {.bits = 0};
+
+		capability_add(&set, limit_cases[i].limits, strlen(limit_cases[i].limits));
+		if (set.rcpt_max != limit_cases[i].rcpt_max ||
+			set.mail_max != limit_cases[i].mail_max ||
+			set.rcpt_domain_max != limit_cases[i].rcpt_domain_max)
+			fail_msg("%s: got %u %u %u", limit_cases[i].limits, set.rcpt_max,
+				set.mail_max, set.rcpt_domain_max);
+		assert_int_equal(set.bits, 0);
+	}
+}
+
 static void test_intersection_keeps_what_all_have(void **state)
 {
 	struct capability_set a, b, c;
@@ -94,14 +135,18 @@ static void test_intersection_keeps_what_all_have(void **state)
 
 static void test_no_limit_is_larger_than_any(void **state)
 {
-	struct capability_set a = {CAPABILITY_SIZE, 0}, b = {CAPABILITY_SIZE, 70};
-	struct capability_set c = {CAPABILITY_SIZE, 0};
+	struct capability_set a = {.bits = CAPABILITY_SIZE, .mail_max = 5};
+	struct capability_set b = {.bits = CAPABILITY_SIZE, .size = 70, .mail_max = 3};
+	struct capability_set c = {.bits = CAPABILITY_SIZE};
 
 	(void)state;
 	capability_intersect(&a, &b);
 	assert_int_equal(a.size, 70);
+	assert_int_equal(a.mail_max, 3);
 	capability_intersect(&a, &c);
 	assert_int_equal(a.size, 70);
+	assert_int_equal(a.mail_max, 3);
+	assert_int_equal(a.rcpt_max, 0);
 	capability_intersect(&c, &c);
 	assert_int_equal(c.size, 0);
 	assert_int_equal(c.bits, CAPABILITY_SIZE);
@@ -113,13 +158,19 @@ static void test_format(void **state)
 		struct capability_set set;
 		const char *text;
 	} texts[] = {
-		{{0, 0}, "none"},
-		{{CAPABILITY_EHLO, 0}, "none"},
-		{{CAPABILITY_SIZE, 0}, "SIZE"},
-		{{CAPABILITY_SIZE | CAPABILITY_DSN, 77}, "DSN SIZE=77"},
-		{{UINT32_MAX, UINT64_MAX}, "PIPELINING 8BITMIME SMTPUTF8 DSN "
-					   "SIZE=18446744073709551615 ENHANCEDSTATUSCODES "
-					   "CHUNKING"},
+		{{.bits = 0}, "none"},
+		{{.bits = CAPABILITY_EHLO}, "none"},
+		{{.bits = CAPABILITY_SIZE}, "SIZE"},
+		{{.bits = CAPABILITY_SIZE | CAPABILITY_DSN, .size = 77}, "DSN SIZE=77"},
+		{{.mail_max = 7}, "MAILMAX=7"},
+		{{.bits = UINT32_MAX,
+			 .size = UINT64_MAX,
+			 .rcpt_max = 999999,
+			 .mail_max = 999999,
+			 .rcpt_domain_max = 999999},
+			"PIPELINING 8BITMIME SMTPUTF8 DSN SIZE=18446744073709551615 "
+			"ENHANCEDSTATUSCODES CHUNKING BINARYMIME RCPTMAX=999999 MAILMAX=999999 "
+			"RCPTDOMAINMAX=999999"},
 	};
 	char text[CAPABILITY_TEXT_MAX];
 
@@ -132,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ehlo_cases),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_intersection_keeps_what_all_have),
 		cmocka_unit_test(test_no_limit_is_larger_than_any),
 		cmocka_unit_test(test_format),
