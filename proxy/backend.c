@@ -19,7 +19,7 @@ enum backend_state {
 	STATE_HELO,
 	STATE_READY,
 	STATE_BODY,
-	STATE_ENDING, /* the end of data was sent */
+	STATE_ENDING, /* the end of data, or the last BDAT, was sent */
 	STATE_DEAD,   /* on_failed or on_lost was told */
 };
 
@@ -31,7 +31,7 @@ static const struct {
 	[STATE_GREETING] = {"greeting", 1u << STATE_EHLO},
 	[STATE_EHLO] = {"ehlo", 1u << STATE_HELO | 1u << STATE_READY},
 	[STATE_HELO] = {"helo", 1u << STATE_READY},
-	[STATE_READY] = {"ready", 1u << STATE_BODY},
+	[STATE_READY] = {"ready", 1u << STATE_BODY | 1u << STATE_ENDING},
 	[STATE_BODY] = {"body", 1u << STATE_ENDING},
 	[STATE_ENDING] = {"ending", 1u << STATE_READY},
 	[STATE_DEAD] = {"dead", 0},
@@ -57,6 +57,7 @@ struct backend {
 	struct smtp_reply reply;
 	struct pending pending[BACKEND_PENDING_MAX]; /* a ring */
 	size_t first, count, owed;                   /* owed: without the local ones */
+	unsigned mails;                              /* MAIL commands sent */
 	bool idle;                                   /* no transaction */
 	bool aborted;                                /* memory goes when depth is 0 */
 	unsigned depth;                              /* callbacks of the owner under way */
@@ -102,6 +103,18 @@ static void set_state(struct backend *backend, enum backend_state state)
 
 /* ------------------------------------------------------------------ deadlines */
 
+static unsigned owed_ms(const struct backend *backend)
+{
+	const struct config_backend *w = backend->where;
+	uint8_t command = backend->pending[backend->first].command;
+
+	if (command == BACKEND_DATA)
+		return w->data_ms;
+	if (command == BACKEND_CHUNK && stream_queued(backend->stream) > 0)
+		return w->block_ms;
+	return w->command_ms;
+}
+
 static unsigned phase_ms(const struct backend *backend)
 {
 	const struct config_backend *w = backend->where;
@@ -117,8 +130,7 @@ static unsigned phase_ms(const struct backend *backend)
 	case STATE_READY:
 		if (backend->owed == 0)
 			return backend->idle ? BACKEND_IDLE_MS : 0;
-		return backend->pending[backend->first].command == BACKEND_DATA ? w->data_ms
-										: w->command_ms;
+		return owed_ms(backend);
 	case STATE_BODY:
 		return stream_queued(backend->stream) > 0 ? w->block_ms : 0;
 	case STATE_ENDING:
@@ -241,6 +253,8 @@ void backend_send(
 	struct backend *backend, enum backend_command command, const char *bytes, size_t len)
 {
 	require(backend->state == STATE_READY);
+	if (command == BACKEND_MAIL)
+		backend->mails++;
 	push(backend, command, REPLY_OK);
 	stream_write(backend->stream, bytes, len);
 	arm(backend);
@@ -289,6 +303,13 @@ void backend_pause(struct backend *backend, bool paused)
 		stream_pause(backend->stream);
 	else
 		stream_resume(backend->stream);
+}
+
+bool backend_spent(const struct backend *backend)
+{
+	uint32_t most = backend->capabilities.mail_max;
+
+	return most != 0 && backend->mails >= most;
 }
 
 bool backend_ready(const struct backend *backend)
@@ -340,6 +361,22 @@ void backend_end_body(struct backend *backend)
 	set_state(backend, STATE_ENDING);
 	push(backend, BACKEND_END, REPLY_OK);
 	stream_write(backend->stream, ".\r\n", 3);
+	arm(backend);
+}
+
+void backend_send_chunk(struct backend *backend, struct evbuffer *octets, size_t len, bool last)
+{
+	char line[64];
+	int line_len = snprintf(line, sizeof line, "BDAT %zu%s\r\n", len, last ? " LAST" : "");
+
+	require(backend->state == STATE_READY && len <= evbuffer_get_length(octets));
+	if (last)
+		set_state(backend, STATE_ENDING);
+	push(backend, last ? BACKEND_END : BACKEND_CHUNK, REPLY_OK);
+	if (evbuffer_add(stream_output(backend->stream), line, (size_t)line_len) == -1 ||
+		evbuffer_remove_buffer(octets, stream_output(backend->stream), len) != (int)len)
+		panic("out of memory for a chunk");
+	stream_flush(backend->stream);
 	arm(backend);
 }
 

@@ -24,7 +24,8 @@ enum backend_command {
 	BACKEND_MAIL,
 	BACKEND_RCPT,
 	BACKEND_DATA,
-	BACKEND_END, /* the end of data */
+	BACKEND_CHUNK, /* a BDAT that is not the last */
+	BACKEND_END,   /* the end of data, or the last BDAT */
 	BACKEND_RSET,
 	BACKEND_LOCAL, /* no command: a reply of ours whose turn comes */
 };
@@ -87,6 +88,9 @@ void backend_queue_local(struct backend *backend, enum reply_id reply);
 bool backend_next_lost(
 	struct backend *backend, enum backend_command *command_out, enum reply_id *local_out);
 
+/* It took as many MAIL as its LIMITS allow in one connection: the next needs another. */
+bool backend_spent(const struct backend *backend);
+
 /* No transaction is under way: on_idle may come. */
 void backend_set_idle(struct backend *backend, bool idle);
 
@@ -98,5 +102,9 @@ bool backend_full(const struct backend *backend);
 
 /* The end of data ".\r\n"; its reply comes as BACKEND_END. */
 void backend_end_body(struct backend *backend);
+
+/* In place of a body: BDAT with the first len octets, which are taken out.  Its reply comes as
+ * BACKEND_CHUNK, the last one's as BACKEND_END.  backend_room() first. */
+void backend_send_chunk(struct backend *backend, struct evbuffer *octets, size_t len, bool last);
 
 #endif

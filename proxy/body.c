@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The body of DATA as a machine of six states over octets, with a fast way for what is nearly all
- * of them: runs of text whose line ends are all CRLF and whose lines begin with no dot are found by
- * memchr() and copied whole.  The position of the next CR and LF is kept between runs, so that
- * every octet is looked at a fixed number of times however the line ends are mixed.
+ * The body as a machine of six states over octets, with a fast way for what is nearly all of them:
+ * runs of text whose line ends are all CRLF and whose lines begin with no dot are found by memchr()
+ * and copied whole.  Chunks never come to the two states of a held dot.  The position of the next
+ * CR and LF is kept between runs, so that every octet is looked at a fixed number of times however
+ * the line ends are mixed.
  *
  * What is held back between calls is a count, never bytes of the client.  Limits on the size, and
  * what a NUL or a bare line end costs, are the session's business.  Proxy process, loop thread.
@@ -16,7 +17,7 @@
 
 enum body_state {
 	STATE_LINE,    /* a line begins that the client began by CR LF: a dot may be the end */
-	STATE_MADE,    /* a line begins after a bare LF: a dot is stuffed */
+	STATE_MADE,    /* a line begins after a bare LF: a dot is stuffed, where dots are */
 	STATE_TEXT,    /* within a line */
 	STATE_CRS,     /* held CRs: a line end, or spaces */
 	STATE_DOT,     /* STATE_LINE and a dot, which is held */
@@ -141,10 +142,10 @@ static void step_text(struct body *body, uint8_t octet, struct writer *writer)
 		body->saw_bare = true;
 		emit(writer, "\r\n", 2);
 		body->state = STATE_MADE;
-	} else if (octet == '.' && body->state == STATE_LINE) {
+	} else if (octet == '.' && body->state == STATE_LINE && body->mode == BODY_DATA) {
 		body->state = STATE_DOT;
 	} else {
-		if (octet == '.' && body->state == STATE_MADE)
+		if (octet == '.' && body->state != STATE_TEXT && body->mode != BODY_CHUNKS)
 			emit(writer, ".", 1);
 		if (octet != '\0')
 			emit(writer, &octet, 1);
@@ -274,9 +275,29 @@ static bool feed(struct body *body, struct scan *scan, struct writer *writer)
 	return false;
 }
 
-void body_init(struct body *body)
+void body_init(struct body *body, enum body_mode mode)
 {
-	*body = (struct body){.state = STATE_LINE}; /* the DATA command's CRLF */
+	/* The DATA command's CRLF, or the start of the first chunk. */
+	*body = (struct body){.mode = (uint8_t)mode, .state = STATE_LINE};
+}
+
+static void pass(struct body *body, const void *bytes, size_t len, struct evbuffer *out)
+{
+	if (out != NULL && !body->failed && evbuffer_add(out, bytes, len) == -1)
+		body->failed = true;
+	body->bytes_in += len;
+}
+
+void body_finish(struct body *body, struct evbuffer *out)
+{
+	require(body->mode != BODY_DATA);
+	if (body->mode == BODY_BINARY || body->state == STATE_LINE || body->state == STATE_MADE)
+		return;
+	body->saw_bare |= body->state == STATE_CRS;
+	body->held = 0;
+	body->state = STATE_LINE;
+	if (out != NULL && !body->saw_nul && !body->failed && evbuffer_add(out, "\r\n", 2) == -1)
+		body->failed = true;
 }
 
 enum body_status body_feed(struct body *body, const void *bytes, size_t len, size_t *consumed_out,
@@ -290,6 +311,11 @@ enum body_status body_feed(struct body *body, const void *bytes, size_t len, siz
 	*consumed_out = 0;
 	if (len == 0)
 		return BODY_MORE;
+	if (body->mode == BODY_BINARY) {
+		pass(body, bytes, len, out);
+		*consumed_out = len;
+		return BODY_MORE;
+	}
 	writer.out = body->saw_nul || body->failed ? NULL : out;
 	writer.failed = false;
 	writer.staged = 0;

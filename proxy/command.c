@@ -19,6 +19,7 @@ static const struct verb_name names[] = {
 	{"MAIL", VERB_MAIL},
 	{"RCPT", VERB_RCPT},
 	{"DATA", VERB_DATA},
+	{"BDAT", VERB_BDAT},
 	{"EHLO", VERB_EHLO},
 	{"HELO", VERB_HELO},
 	{"AUTH", VERB_AUTH},
@@ -31,7 +32,6 @@ static const struct verb_name names[] = {
 	/* RFC 5321, its ancestors and its extensions; what servers of old had; PROXY in
 	   mid-session. */
 	{"EXPN", VERB_UNIMPLEMENTED},
-	{"BDAT", VERB_UNIMPLEMENTED},
 	{"BURL", VERB_UNIMPLEMENTED},
 	{"ETRN", VERB_UNIMPLEMENTED},
 	{"ATRN", VERB_UNIMPLEMENTED},
@@ -92,6 +92,25 @@ struct command command_split(const char *line, size_t len)
 	command.args = line + at;
 	command.args_len = len - at;
 	return command;
+}
+
+bool command_parse_bdat(const char *args, size_t len, struct bdat_arguments *out)
+{
+	static const char last[] = " LAST";
+	size_t at = 0;
+
+	*out = (struct bdat_arguments){0};
+	while (at < len && args[at] >= '0' && args[at] <= '9') {
+		uint64_t digit = (uint64_t)(args[at++] - '0');
+
+		if (out->size > (BDAT_SIZE_MAX - digit) / 10)
+			return false;
+		out->size = out->size * 10 + digit;
+	}
+	if (at == 0)
+		return false;
+	out->last = len - at == strlen(last) && strncasecmp(args + at, last, strlen(last)) == 0;
+	return out->last || at == len;
 }
 
 bool command_name_valid(const char *name, size_t len)

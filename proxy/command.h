@@ -2,7 +2,7 @@
 /*
  * The client's command lines as structs, and the backend's commands built from those structs: a
  * client's bytes are never relayed as a command.  Pure; arguments point into nothing of the
- * caller's (text is copied into the structs).  RFC 5321 4.1, 1870, 6152, 6531, 3461, 4954 5.
+ * caller's (text is copied into the structs).  RFC 5321 4.1, 1870, 6152, 6531, 3461, 3030, 4954 5.
  */
 #ifndef PROXY_COMMAND_H
 #define PROXY_COMMAND_H
@@ -21,13 +21,13 @@ enum verb {
 	VERB_MAIL,
 	VERB_RCPT,
 	VERB_DATA,
+	VERB_BDAT,
 	VERB_RSET,
 	VERB_NOOP,
 	VERB_VRFY,
 	VERB_HELP,
 	VERB_QUIT,
-	VERB_UNIMPLEMENTED, /* known to SMTP, not to us: EXPN TURN ETRN BDAT SEND XCLIENT ...: 502
-			     */
+	VERB_UNIMPLEMENTED, /* known to SMTP, not to us: EXPN TURN ETRN SEND XCLIENT ...: 502 */
 	VERB_FOREIGN, /* another protocol talks: GET POST PUT HEAD CONNECT OPTIONS ...: close */
 	VERB_UNKNOWN, /* 500 */
 	VERB_COUNT,
@@ -73,7 +73,7 @@ struct path { /* an address without its brackets; len 0: the null reverse-path *
 bool command_parse_path(const char *bytes, size_t len, bool null_ok, bool postmaster_ok,
 	struct path *out, size_t *consumed_out) __attribute__((warn_unused_result));
 
-enum body_kind { BODY_UNSTATED, BODY_7BIT, BODY_8BITMIME };
+enum body_kind { BODY_UNSTATED, BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 enum dsn_ret { RET_UNSTATED, RET_FULL, RET_HDRS };
 
 enum { ENVID_MAX = 100, ORCPT_MAX = 500 };
@@ -106,14 +106,28 @@ struct rcpt_arguments {
 
 /*
  * args of "MAIL FROM:<...> PARAM=..." (everything after the verb).  allowed: which parameters this
- * session was offered, as CAPABILITY_SIZE, _8BITMIME, _SMTPUTF8 and _DSN; a parameter that was not
- * offered is COMMAND_PARAMETER.  AUTH= is always known.  Spaces after the colon are tolerated.
+ * session was offered, as CAPABILITY_SIZE, _8BITMIME, _SMTPUTF8, _DSN and _BINARYMIME; a parameter
+ * that was not offered is COMMAND_PARAMETER, a body kind that was not, COMMAND_PARAMETER_VALUE.
+ * AUTH= is always known; REQUIRETLS is never offered, as the way to a backend has no TLS.  Spaces
+ * after the colon are tolerated.
  */
 enum command_status command_parse_mail(const char *args, size_t len, unsigned allowed,
 	struct mail_arguments *out) __attribute__((warn_unused_result));
 /* utf8_ok: this transaction's MAIL had SMTPUTF8. */
 enum command_status command_parse_rcpt(const char *args, size_t len, unsigned allowed, bool utf8_ok,
 	struct rcpt_arguments *out) __attribute__((warn_unused_result));
+
+/* A message, or what is left of one, is never larger: 2^63 octets (RFC 3030 gives no bound). */
+#define BDAT_SIZE_MAX (UINT64_C(1) << 63)
+
+struct bdat_arguments {
+	uint64_t size; /* octets that follow the command's CRLF */
+	bool last;
+};
+
+/* args of "BDAT 1000 LAST" (RFC 3030 2): digits, and at most one space and LAST behind them. */
+bool command_parse_bdat(const char *args, size_t len, struct bdat_arguments *out)
+	__attribute__((warn_unused_result));
 
 enum { COMMAND_FORMAT_MAX = 1100 };
 
@@ -127,7 +141,8 @@ enum { COMMAND_FORMAT_MAX = 1100 };
 size_t command_format_mail(const struct mail_arguments *mail, unsigned capabilities, char *out);
 size_t command_format_rcpt(const struct rcpt_arguments *rcpt, unsigned capabilities, char *out);
 
-/* The capabilities that this transaction needs of its backend (8BITMIME, SMTPUTF8, DSN bits). */
+/* The capabilities that this transaction needs of its backend (8BITMIME, SMTPUTF8, DSN bits; for
+ * BINARYMIME also CHUNKING). */
 unsigned command_mail_needs(const struct mail_arguments *mail);
 unsigned command_rcpt_needs(const struct rcpt_arguments *rcpt);
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* The largest that the structs can hold, so that no append has to ask for room. */
-_Static_assert(sizeof("MAIL FROM:<> SIZE=18446744073709551615 BODY=8BITMIME SMTPUTF8 RET=FULL "
+_Static_assert(sizeof("MAIL FROM:<> SIZE=18446744073709551615 BODY=BINARYMIME SMTPUTF8 RET=FULL "
 		      "ENVID=\r\n") +
 			       IPC_PATH_MAX + ENVID_MAX <=
 		       COMMAND_FORMAT_MAX,
@@ -66,6 +66,9 @@ static void add_body(struct text *text, enum body_kind body)
 	case BODY_8BITMIME:
 		add(text, " BODY=8BITMIME");
 		break;
+	case BODY_BINARYMIME:
+		add(text, " BODY=BINARYMIME");
+		break;
 	}
 }
 
@@ -89,6 +92,8 @@ unsigned command_mail_needs(const struct mail_arguments *mail)
 
 	if (mail->body == BODY_8BITMIME)
 		needs |= CAPABILITY_8BITMIME;
+	if (mail->body == BODY_BINARYMIME)
+		needs |= CAPABILITY_BINARYMIME | CAPABILITY_CHUNKING;
 	if (mail->smtputf8)
 		needs |= CAPABILITY_SMTPUTF8;
 	if (mail->ret != RET_UNSTATED || mail->envid_len > 0)
@@ -112,7 +117,7 @@ size_t command_format_mail(const struct mail_arguments *mail, unsigned capabilit
 		add(&text, " SIZE=");
 		add_number(&text, mail->size);
 	}
-	if ((capabilities & CAPABILITY_8BITMIME) != 0)
+	if ((capabilities & CAPABILITY_8BITMIME) != 0 || mail->body == BODY_BINARYMIME)
 		add_body(&text, mail->body);
 	if (mail->smtputf8)
 		add(&text, " SMTPUTF8");

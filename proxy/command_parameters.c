@@ -92,12 +92,15 @@ static bool parse_size(struct value value, struct mail_arguments *mail)
 	return true;
 }
 
-static bool parse_body(struct value value, struct mail_arguments *mail)
+/* RFC 6152 2, 3030 3: BODY belongs to two extensions, which need not be offered both. */
+static bool parse_body(struct value value, unsigned allowed, struct mail_arguments *mail)
 {
 	if (value_is(value, "7BIT"))
 		mail->body = BODY_7BIT;
-	else if (value_is(value, "8BITMIME"))
+	else if (value_is(value, "8BITMIME") && (allowed & CAPABILITY_8BITMIME) != 0)
 		mail->body = BODY_8BITMIME;
+	else if (value_is(value, "BINARYMIME") && (allowed & CAPABILITY_BINARYMIME) != 0)
+		mail->body = BODY_BINARYMIME;
 	return mail->body != BODY_UNSTATED;
 }
 
@@ -208,6 +211,7 @@ enum parameter {
 	PARAMETER_RET,
 	PARAMETER_ENVID,
 	PARAMETER_AUTH,
+	PARAMETER_REQUIRETLS,
 	PARAMETER_NOTIFY,
 	PARAMETER_ORCPT,
 	PARAMETER_COUNT,
@@ -215,15 +219,16 @@ enum parameter {
 
 static const struct {
 	const char *name;
-	unsigned needs; /* enum ipc_capability; 0: always known */
+	unsigned needs; /* enum ipc_capability, any of them; 0: always known */
 	bool of_mail;   /* or of RCPT */
 } parameters[PARAMETER_COUNT] = {
 	[PARAMETER_SIZE] = {"SIZE", CAPABILITY_SIZE, true},
-	[PARAMETER_BODY] = {"BODY", CAPABILITY_8BITMIME, true},
+	[PARAMETER_BODY] = {"BODY", CAPABILITY_8BITMIME | CAPABILITY_BINARYMIME, true},
 	[PARAMETER_SMTPUTF8] = {"SMTPUTF8", CAPABILITY_SMTPUTF8, true},
 	[PARAMETER_RET] = {"RET", CAPABILITY_DSN, true},
 	[PARAMETER_ENVID] = {"ENVID", CAPABILITY_DSN, true},
 	[PARAMETER_AUTH] = {"AUTH", 0, true},
+	[PARAMETER_REQUIRETLS] = {"REQUIRETLS", 0, true},
 	[PARAMETER_NOTIFY] = {"NOTIFY", CAPABILITY_DSN, false},
 	[PARAMETER_ORCPT] = {"ORCPT", CAPABILITY_DSN, false},
 };
@@ -241,10 +246,12 @@ static bool parse_value(enum parameter parameter, struct value value, struct tar
 	if (parameter != PARAMETER_SMTPUTF8 && value.len == 0)
 		return false;
 	switch (parameter) {
+	case PARAMETER_REQUIRETLS:
+		return false;
 	case PARAMETER_SIZE:
 		return parse_size(value, target->mail);
 	case PARAMETER_BODY:
-		return parse_body(value, target->mail);
+		return parse_body(value, target->allowed, target->mail);
 	case PARAMETER_SMTPUTF8:
 		return parse_smtputf8(value, target->mail);
 	case PARAMETER_RET:
@@ -285,6 +292,16 @@ static bool keyword_valid(struct value keyword)
 	return keyword.len > 0;
 }
 
+/* REQUIRETLS never is; with a value it is a syntax error even so (RFC 8689 4.1). */
+static bool is_offered(enum parameter parameter, struct value value, const struct target *target)
+{
+	unsigned needs = parameters[parameter].needs;
+
+	if (parameter == PARAMETER_REQUIRETLS)
+		return value.bytes != NULL;
+	return needs == 0 || (needs & target->allowed) != 0;
+}
+
 /* One "KEYWORD" or "KEYWORD=value", without spaces. */
 static enum command_status parse_parameter(struct value text, struct target *target)
 {
@@ -300,7 +317,7 @@ static enum command_status parse_parameter(struct value text, struct target *tar
 	if (!keyword_valid(keyword))
 		return COMMAND_SYNTAX;
 	parameter = parameter_of(keyword, target);
-	if (parameter == PARAMETER_COUNT || (parameters[parameter].needs & ~target->allowed) != 0 ||
+	if (parameter == PARAMETER_COUNT || !is_offered(parameter, value, target) ||
 		(target->seen & 1u << parameter) != 0)
 		return COMMAND_PARAMETER;
 	target->seen |= 1u << parameter;

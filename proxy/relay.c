@@ -145,6 +145,9 @@ static void on_reply(enum backend_command command, const struct smtp_reply *repl
 	case BACKEND_DATA:
 		data_reply(session, reply);
 		break;
+	case BACKEND_CHUNK:
+		bdat_reply(session, reply);
+		break;
 	case BACKEND_END:
 		data_end_reply(session, reply);
 		break;
@@ -163,6 +166,8 @@ static void on_local(enum reply_id reply, void *arg)
 	struct session *session = arg;
 
 	session_reply(session, reply);
+	if (session->state == CLIENT_DATA)
+		data_advance(session);
 	session_continue(session);
 }
 
@@ -192,6 +197,10 @@ void relay_break(struct session *session, const char *reason)
 	if (owed || session->transaction != NULL)
 		log_failure(session, reason);
 	answer_lost(session);
+	if (bdat_under_way(session)) {
+		bdat_fail(session, REPLY_BACKEND_LOST, "backend lost");
+		return;
+	}
 	switch (session->state) {
 	case CLIENT_BODY:
 		data_abandon(session, REPLY_BACKEND_LOST, "backend lost");
@@ -221,6 +230,8 @@ void relay_break(struct session *session, const char *reason)
 	case CLIENT_SASL:
 	case CLIENT_LOGIN:
 	case CLIENT_DISCARD:
+	case CLIENT_CHUNK:
+	case CLIENT_SKIP:
 	case CLIENT_CLOSED:
 	case CLIENT_STATES:
 		relay_drop(session);
@@ -263,6 +274,9 @@ void relay_connect(struct session *session)
 	struct worker *worker = session->worker;
 	struct transaction *t = session->transaction;
 
+	if (session->backend != NULL && backend_ready(session->backend) &&
+		backend_spent(session->backend))
+		backend_close(&session->backend);
 	if (session->backend != NULL && backend_ready(session->backend)) {
 		mail_ready(session);
 		return;
@@ -297,6 +311,10 @@ void relay_reset(struct session *session)
 {
 	if (session->transaction == NULL)
 		return;
+	/* Half a message is there: RSET is no command within DATA, and takes nothing back for sure.
+	 */
+	if (session->transaction->chunks.mode != CHUNKS_NONE)
+		relay_drop(session);
 	transaction_close(session);
 	if (session->backend == NULL)
 		return;

@@ -73,6 +73,18 @@ size_t reply_format(enum reply_id id, char *out, size_t room)
 	return row->len;
 }
 
+size_t reply_format_octets(enum reply_id reply, uint64_t octets, char *out, size_t room)
+{
+	const struct reply_row *row = row_of(reply);
+	int n;
+
+	require(room >= REPLY_MAX);
+	n = snprintf(out, room, "%.*s: %llu octets\r\n", row->len - 2, row->line,
+		(unsigned long long)octets);
+	require(n > 0 && n < REPLY_MAX);
+	return (size_t)n;
+}
+
 size_t reply_format_with_id(enum reply_id reply, uint64_t id, char *out, size_t room)
 {
 	const struct reply_row *row = row_of(reply);

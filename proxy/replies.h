@@ -38,6 +38,9 @@ const char *reply_name(enum reply_id id);
 
 size_t reply_format(enum reply_id id, char *out, size_t room);
 
+/* "250 2.0.0 Chunk accepted: 65536 octets\r\n" */
+size_t reply_format_octets(enum reply_id reply, uint64_t octets, char *out, size_t room);
+
 /* "550 5.7.1 Not allowed ... (id 0123456789ab)\r\n": refusals that `posternctl explain` resolves.
  */
 size_t reply_format_with_id(enum reply_id reply, uint64_t id, char *out, size_t room);

@@ -41,6 +41,7 @@ enum needs {
 	NEEDS_QUIET = 1u << 3,   /* waits until no reply is owed */
 	NEEDS_NO_ARGS = 1u << 4, /* 501 with any */
 	IS_JUNK = 1u << 5,       /* harmless, but not a hundred times */
+	HAS_OCTETS = 1u << 6,    /* octets follow that are no commands, though it be refused */
 };
 
 static const struct {
@@ -54,6 +55,7 @@ static const struct {
 	[VERB_MAIL] = {verb_mail, NEEDS_QUIET | NEEDS_TLS | NEEDS_LOGIN | NEEDS_HELLO},
 	[VERB_RCPT] = {verb_rcpt, NEEDS_TLS | NEEDS_LOGIN},
 	[VERB_DATA] = {verb_data, NEEDS_TLS | NEEDS_LOGIN | NEEDS_NO_ARGS},
+	[VERB_BDAT] = {verb_bdat, NEEDS_TLS | NEEDS_LOGIN | HAS_OCTETS},
 	[VERB_RSET] = {verb_rset, NEEDS_QUIET | NEEDS_NO_ARGS | IS_JUNK},
 	[VERB_NOOP] = {verb_noop, NEEDS_QUIET | IS_JUNK},
 	[VERB_VRFY] = {verb_vrfy, NEEDS_QUIET | NEEDS_TLS | NEEDS_LOGIN | IS_JUNK},
@@ -76,6 +78,22 @@ enum flow session_refuse(struct session *session, enum reply_id reply)
 	return session->state == CLIENT_CLOSED ? FLOW_CLOSED : FLOW_GO;
 }
 
+/* REPLY_OK: the session has what the command needs. */
+static enum reply_id unmet(const struct session *session, const struct command *command)
+{
+	unsigned needs = table[command->verb].needs;
+
+	if ((needs & NEEDS_TLS) != 0 && !session->tls)
+		return REPLY_TLS_REQUIRED;
+	if ((needs & NEEDS_LOGIN) != 0 && !session->authenticated)
+		return REPLY_AUTH_REQUIRED;
+	if ((needs & NEEDS_HELLO) != 0 && session->helo == NULL)
+		return REPLY_ORDER_EHLO;
+	if ((needs & NEEDS_NO_ARGS) != 0 && command->args_len > 0)
+		return REPLY_ARGUMENTS;
+	return REPLY_OK;
+}
+
 static enum flow dispatch(struct session *session, const char *line, size_t len)
 {
 	struct command command = command_split(line, len);
@@ -87,14 +105,10 @@ static enum flow dispatch(struct session *session, const char *line, size_t len)
 	counter_add(COUNTER_COMMANDS, 1);
 	if ((needs & IS_JUNK) != 0 && ++session->junk > JUNK_MAX)
 		session->errors++;
-	if ((needs & NEEDS_TLS) != 0 && !session->tls)
-		return session_refuse(session, REPLY_TLS_REQUIRED);
-	if ((needs & NEEDS_LOGIN) != 0 && !session->authenticated)
-		return session_refuse(session, REPLY_AUTH_REQUIRED);
-	if ((needs & NEEDS_HELLO) != 0 && session->helo == NULL)
-		return session_refuse(session, REPLY_ORDER_EHLO);
-	if ((needs & NEEDS_NO_ARGS) != 0 && command.args_len > 0)
-		return session_refuse(session, REPLY_ARGUMENTS);
+	enum reply_id refusal = unmet(session, &command);
+	if (refusal != REPLY_OK)
+		return (needs & HAS_OCTETS) != 0 ? bdat_refuse(session, &command, refusal)
+						 : session_refuse(session, refusal);
 	return table[command.verb].handler(session, &command);
 }
 
@@ -145,8 +159,29 @@ static bool is_sasl_line(const struct session *session, const uint8_t *bytes, si
 	       (len >= 5 && strncasecmp((const char *)bytes, "AUTH ", 5) == 0);
 }
 
-static enum flow too_long(struct session *session, bool sasl)
+/* Octets may follow a BDAT that nobody can read, and they would be read as commands. */
+static bool hides_octets(const struct session *session, const char *line, size_t len)
 {
+	return session->state == CLIENT_COMMAND && len >= 4 && strncasecmp(line, "BDAT", 4) == 0;
+}
+
+static enum flow bad_line(struct session *session, const char *line, size_t len, bool sasl)
+{
+	if (hides_octets(session, line, len)) {
+		session_close_with(session, REPLY_LINE_BAD, "malformed BDAT");
+		return FLOW_CLOSED;
+	}
+	if (sasl && session->state == CLIENT_SASL)
+		client_set_state(session, CLIENT_COMMAND);
+	return session_refuse(session, REPLY_LINE_BAD);
+}
+
+static enum flow too_long(struct session *session, const char *line, size_t len, bool sasl)
+{
+	if (hides_octets(session, line, len)) {
+		session_close_with(session, REPLY_LINE_TOO_LONG, "malformed BDAT");
+		return FLOW_CLOSED;
+	}
 	session->skipping = true;
 	session->skipped = 0;
 	if (session->state == CLIENT_SASL)
@@ -173,12 +208,10 @@ static enum flow one_line(
 		flow = FLOW_WAIT;
 		break;
 	case LINE_TOO_LONG:
-		flow = too_long(session, sasl);
+		flow = too_long(session, text, len, sasl);
 		break;
 	case LINE_BAD:
-		if (session->state == CLIENT_SASL)
-			client_set_state(session, CLIENT_COMMAND);
-		flow = session_refuse(session, REPLY_LINE_BAD);
+		flow = bad_line(session, text, line_len, sasl);
 		break;
 	case LINE_DONE:
 		session->unread = len - consumed;
@@ -214,9 +247,7 @@ size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t 
 		return len;
 	}
 
-	for (int i = 0;
-		done < len && (session->state == CLIENT_COMMAND || session->state == CLIENT_SASL);
-		i++) {
+	while (done < len && (session->state == CLIENT_COMMAND || session->state == CLIENT_SASL)) {
 		if (session->skipping) {
 			done += skip_line(session, bytes + done, len - done);
 			if (session->skipping || session->state == CLIENT_CLOSED)
@@ -228,7 +259,7 @@ size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t 
 			session->waits = true;
 			return done;
 		}
-		if (i == COMMANDS_A_TURN) {
+		if (session->turn++ >= COMMANDS_A_TURN) {
 			session->waits = true;
 			stream_deliver_later(session->stream);
 			return done;
@@ -258,7 +289,8 @@ size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t 
 static void close_if_done(struct session *session, size_t waiting)
 {
 	bool reads = session->state == CLIENT_SASL || session->state == CLIENT_BODY ||
-		     session->state == CLIENT_DISCARD || session->state == CLIENT_COMMAND;
+		     session->state == CLIENT_DISCARD || session->state == CLIENT_COMMAND ||
+		     session->state == CLIENT_CHUNK || session->state == CLIENT_SKIP;
 	bool owed = session->backend != NULL && backend_owed(session->backend) > 0 &&
 		    session->state == CLIENT_COMMAND;
 
@@ -275,6 +307,9 @@ static size_t consume(struct session *session, const uint8_t *bytes, size_t len)
 	case CLIENT_BODY:
 	case CLIENT_DISCARD:
 		return data_read_body(session, bytes, len);
+	case CLIENT_CHUNK:
+	case CLIENT_SKIP:
+		return bdat_read(session, bytes, len);
 	case CLIENT_SHAKING:
 	case CLIENT_LOGIN:
 	case CLIENT_MAIL:
@@ -291,7 +326,14 @@ static size_t consume(struct session *session, const uint8_t *bytes, size_t len)
 static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 {
 	struct session *session = arg;
-	size_t consumed = consume(session, bytes, len);
+	size_t consumed = 0, taken = 0;
+
+	/* Commands, the octets of their chunks, and commands again: until nothing more is taken. */
+	session->turn = 0;
+	do {
+		taken = consume(session, bytes + consumed, len - consumed);
+		consumed += taken;
+	} while (taken > 0 && consumed < len && session->state != CLIENT_CLOSED);
 
 	/* Half a line at the end of all input will never be whole. */
 	bool lines = session->state == CLIENT_COMMAND || session->state == CLIENT_SASL;
@@ -367,6 +409,17 @@ void session_arm_timer(struct session *session)
 
 	session->timer_ms = session->deadline_ms;
 	evtimer_add(&session->timer, &in);
+}
+
+void session_hurry(struct session *session, unsigned ms)
+{
+	uint64_t latest = clock_monotonic_ms() + ms;
+
+	if (session->deadline_ms != 0 && session->deadline_ms <= latest)
+		return;
+	session->deadline_ms = latest;
+	if (session->timer_ms == 0 || session->timer_ms > latest)
+		session_arm_timer(session);
 }
 
 void session_await(struct session *session, enum await await)
@@ -544,7 +597,10 @@ void session_revoke(struct session *session)
 	session->revoked = true;
 	if (session->state == CLIENT_BODY)
 		data_abandon(session, REPLY_REVOKED, "revoked");
-	else if (session->state != CLIENT_DISCARD && session->state != CLIENT_END)
+	else if (session->state == CLIENT_CHUNK)
+		bdat_fail(session, REPLY_REVOKED, "revoked");
+	else if (session->state != CLIENT_DISCARD && session->state != CLIENT_SKIP &&
+		 session->state != CLIENT_END)
 		session_close_with(session, REPLY_REVOKED, "revoked");
 }
 

@@ -72,7 +72,15 @@ struct session {
 	bool quiet_backend; /* a RSET of ours is on its way to the backend */
 	unsigned offered;   /* capabilities told in EHLO: which parameters are known */
 	unsigned errors, junk, login_failures;
-	unsigned messages; /* accepted */
+	unsigned messages;        /* accepted */
+	unsigned mails, mail_max; /* transactions so far, and at most as EHLO told; 0: any number */
+	unsigned turn;            /* commands in this callback */
+	struct {
+		uint64_t size, left; /* octets of the BDAT at hand, and those that have not come */
+		bool last;
+		enum reply_id refusal; /* in CLIENT_SKIP */
+	} chunk;
+	uint64_t dropped; /* octets of refused chunks since the last MAIL */
 	size_t skipped;
 	size_t unread; /* octets of this read that follow the line at hand, while in_line */
 	bool in_line;
@@ -124,6 +132,9 @@ void session_continue(struct session *session);
 /* state.c: sets the timer to deadline_ms, sooner than it was. */
 void session_arm_timer(struct session *session);
 
+/* The present deadline is ms from now at most. */
+void session_hurry(struct session *session, unsigned ms);
+
 /* Waits for auth: await's own deadline is armed. */
 void session_await(struct session *session, enum await await);
 
@@ -142,6 +153,7 @@ enum flow verb_auth(struct session *session, const struct command *command);
 enum flow verb_mail(struct session *session, const struct command *command);
 enum flow verb_rcpt(struct session *session, const struct command *command);
 enum flow verb_data(struct session *session, const struct command *command);
+enum flow verb_bdat(struct session *session, const struct command *command);
 enum flow verb_rset(struct session *session, const struct command *command);
 enum flow verb_noop(struct session *session, const struct command *command);
 enum flow verb_vrfy(struct session *session, const struct command *command);
@@ -154,11 +166,23 @@ enum flow verb_unknown(struct session *session, const struct command *command);
 /* verb_auth.c: a response line in CLIENT_SASL. */
 enum flow sasl_response(struct session *session, const char *line, size_t len);
 
-/* verb_hello.c: octets of a message that this session may send. */
+/* verb_hello.c: octets, and recipients, of a message that this session may send. */
 uint64_t session_message_limit(const struct session *session);
+unsigned session_recipient_limit(const struct session *session);
 
 /* verb_data.c: input in CLIENT_BODY and CLIENT_DISCARD; returns what was consumed. */
 size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len);
+
+/* verb_bdat.c: likewise in CLIENT_CHUNK and CLIENT_SKIP. */
+size_t bdat_read(struct session *session, const uint8_t *bytes, size_t len);
+
+/* verb_bdat.c: a message in chunks fails; the client is told at the end of the present chunk, or of
+ * the next.  Only while bdat_under_way(), see relay.h. */
+void bdat_fail(struct session *session, enum reply_id reply, const char *reason);
+
+/* verb_bdat.c: a BDAT that may not be given at all: its octets are no commands even so. */
+enum flow bdat_refuse(
+	struct session *session, const struct command *command, enum reply_id refusal);
 
 /* verb_data.c: the message at hand is given up: its backend connection is dropped, the client is
  * read on to its end of data and answered with reply.  Only in CLIENT_BODY, and in CLIENT_END while

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "proxy/relay.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
 
@@ -16,7 +17,7 @@
 
 #define TO(state) (1u << (state))
 
-enum limit { LIMIT_NONE, LIMIT_HANDSHAKE, LIMIT_COMMAND, LIMIT_DATA };
+enum limit { LIMIT_NONE, LIMIT_HANDSHAKE, LIMIT_COMMAND, LIMIT_DATA, LIMIT_SKIP };
 
 static const struct {
 	const char *name;
@@ -26,14 +27,19 @@ static const struct {
 	[CLIENT_SHAKING] = {"shaking", TO(CLIENT_COMMAND), LIMIT_HANDSHAKE},
 	[CLIENT_COMMAND] = {"command",
 		TO(CLIENT_SHAKING) | TO(CLIENT_SASL) | TO(CLIENT_LOGIN) | TO(CLIENT_MAIL) |
-			TO(CLIENT_DATA),
+			TO(CLIENT_DATA) | TO(CLIENT_CHUNK) | TO(CLIENT_SKIP),
 		LIMIT_COMMAND},
 	[CLIENT_SASL] = {"sasl", TO(CLIENT_COMMAND) | TO(CLIENT_LOGIN), LIMIT_COMMAND},
 	[CLIENT_LOGIN] = {"login", TO(CLIENT_COMMAND), LIMIT_NONE},
 	[CLIENT_MAIL] = {"mail", TO(CLIENT_COMMAND), LIMIT_NONE},
-	[CLIENT_DATA] = {"data", TO(CLIENT_COMMAND) | TO(CLIENT_BODY), LIMIT_NONE},
+	[CLIENT_DATA] = {"data",
+		TO(CLIENT_COMMAND) | TO(CLIENT_BODY) | TO(CLIENT_CHUNK) | TO(CLIENT_SKIP),
+		LIMIT_NONE},
 	[CLIENT_BODY] = {"body", TO(CLIENT_DISCARD) | TO(CLIENT_END), LIMIT_DATA},
 	[CLIENT_DISCARD] = {"discard", TO(CLIENT_COMMAND), LIMIT_DATA},
+	[CLIENT_CHUNK] = {"chunk", TO(CLIENT_COMMAND) | TO(CLIENT_SKIP) | TO(CLIENT_END),
+		LIMIT_DATA},
+	[CLIENT_SKIP] = {"skip", TO(CLIENT_COMMAND), LIMIT_SKIP},
 	[CLIENT_END] = {"end", TO(CLIENT_COMMAND), LIMIT_NONE},
 	[CLIENT_CLOSED] = {"closed", 0, LIMIT_NONE},
 };
@@ -65,6 +71,9 @@ static uint64_t deadline(const struct session *session, uint64_t now)
 {
 	const struct config_timeouts *t = &session->worker->config->timeouts;
 	const struct transaction *transaction = session->transaction;
+	/* Between two chunks as well. */
+	bool streams = transaction != NULL &&
+		       (states[session->state].limit == LIMIT_DATA || bdat_under_way(session));
 	uint64_t end = 0;
 
 	switch (states[session->state].limit) {
@@ -77,11 +86,12 @@ static uint64_t deadline(const struct session *session, uint64_t now)
 		end = now + (session->authenticated ? t->command_ms : t->unauthenticated_ms);
 		break;
 	case LIMIT_DATA:
+	case LIMIT_SKIP:
 		end = now + t->data_ms;
-		if (transaction != NULL && body_deadline(session, transaction) < end)
-			end = body_deadline(session, transaction);
 		break;
 	}
+	if (streams && body_deadline(session, transaction) < end)
+		end = body_deadline(session, transaction);
 	if (!session->authenticated && session->opened_ms + t->login_ms < end)
 		end = session->opened_ms + t->login_ms;
 	return end;

@@ -16,9 +16,11 @@ enum client_state {
 	CLIENT_SASL,    /* AUTH: the client's next response is read */
 	CLIENT_LOGIN,   /* auth decides about the log-in */
 	CLIENT_MAIL,    /* MAIL: sender policy, then a backend connection */
-	CLIENT_DATA,    /* DATA: RCPT replies, the take, the backend's 354 */
+	CLIENT_DATA,    /* DATA or the first BDAT: RCPT replies, the take, the backend's 354 */
 	CLIENT_BODY,    /* the message streams through */
 	CLIENT_DISCARD, /* the message is refused already: its end is awaited */
+	CLIENT_CHUNK,   /* a chunk of the message streams through */
+	CLIENT_SKIP,    /* a chunk is refused already: its octets are dropped */
 	CLIENT_END,     /* intent, end of data, the backend's reply, outcome */
 	CLIENT_CLOSED,  /* waits to be freed */
 	CLIENT_STATES,

@@ -113,6 +113,7 @@ void transaction_close(struct session *session)
 	write_line(session);
 	counter_add(COUNTER_BODY_BYTES, t->body.bytes_in);
 	session->transaction = NULL;
+	chunk_queue_close(&t->chunks.queue);
 	free(t->stored_reply);
 	free(t);
 }

@@ -8,6 +8,7 @@
 
 #include "common/ipc.h"
 #include "proxy/body.h"
+#include "proxy/chunk.h"
 #include "proxy/command.h"
 #include "proxy/replies.h"
 
@@ -41,6 +42,7 @@ struct transaction {
 	struct body body;
 	bool discarding;      /* refusal or stored_reply answers the end of data */
 	uint64_t discard_end; /* of the body's octets that a revoked client is read on to */
+	struct chunks chunks; /* of a message that comes by BDAT */
 	enum reply_id refusal;
 	char *stored_reply; /* the backend's, well formed; owned */
 	size_t stored_len;

@@ -25,8 +25,7 @@ enum { ABANDON_MS = 2000, ABANDON_BYTES = 1024 * 1024 };
 
 /* ------------------------------------------------------------------ the command */
 
-/* The transaction is over and its reply written. */
-static void finish(struct session *session)
+void data_finish(struct session *session)
 {
 	transaction_close(session);
 	relay_rest(session);
@@ -46,7 +45,7 @@ static void finish_refused(struct session *session)
 	if (body_came)
 		session_close_with(session, REPLY_SYNCHRONISATION, "body without 354");
 	else
-		finish(session);
+		data_finish(session);
 }
 
 enum flow verb_data(struct session *session, const struct command *command)
@@ -59,8 +58,12 @@ enum flow verb_data(struct session *session, const struct command *command)
 		return FLOW_HOLD;
 	if (t == NULL)
 		return session_refuse(session, REPLY_ORDER_NEED_MAIL);
+	if (t->chunks.mode != CHUNKS_NONE)
+		return session_refuse(session, REPLY_ORDER_CHUNKS);
 	if (t->given == 0)
 		return session_refuse(session, REPLY_ORDER_NEED_RCPT);
+	if (t->mail.body == BODY_BINARYMIME)
+		return session_refuse(session, REPLY_ORDER_BINARY);
 	if (session->backend == NULL) {
 		t->reason = "backend lost";
 		transaction_close(session);
@@ -92,6 +95,12 @@ static void ask_take(struct session *session)
 
 static void begin_body(struct session *session);
 
+/* The backend is asked for a 354, unless the message goes to it in chunks. */
+static bool asks_for_data(const struct transaction *t)
+{
+	return t->chunks.mode != CHUNKS_TO_BDAT;
+}
+
 /* Everything is known that DATA waits for. */
 static void decide(struct session *session)
 {
@@ -99,6 +108,10 @@ static void decide(struct session *session)
 	bool go = t->data_code == 354;
 
 	session->deadline_ms = 0;
+	if (t->chunks.mode != CHUNKS_NONE) {
+		bdat_decide(session);
+		return;
+	}
 	if (t->take == TAKE_GRANTED && go) {
 		begin_body(session);
 		return;
@@ -128,9 +141,10 @@ void data_advance(struct session *session)
 	struct transaction *t = session->transaction;
 	bool recipients_owed = t->owed > 0;
 
-	if (!t->data_sent && (recipients_owed || t->accepted > 0))
+	if (asks_for_data(t) && !t->data_sent && (recipients_owed || t->accepted > 0))
 		send_data(session);
-	if (recipients_owed)
+	/* Without a 354 to come, nothing else keeps what is said now behind our own replies. */
+	if (recipients_owed || (!asks_for_data(t) && backend_owed(session->backend) > 0))
 		return;
 	if (t->accepted > 0 && t->take == TAKE_NONE)
 		ask_take(session);
@@ -174,7 +188,15 @@ void data_reply(struct session *session, const struct smtp_reply *reply)
 
 /* --------------------------------------------------------------------- the body */
 
-static void write_received(struct session *session)
+struct evbuffer *data_out(const struct session *session)
+{
+	const struct chunks *chunks = &session->transaction->chunks;
+
+	return chunks->mode == CHUNKS_TO_BDAT ? chunks->queue.octets
+					      : backend_body(session->backend);
+}
+
+void data_write_trace(struct session *session)
 {
 	const struct config *config = session->worker->config;
 	const struct transaction *t = session->transaction;
@@ -197,7 +219,7 @@ static void write_received(struct session *session)
 	if (!config->trace.received)
 		return;
 	size_t len = trace_received(&info, header);
-	if (evbuffer_add(backend_body(session->backend), header, len) == -1)
+	if (evbuffer_add(data_out(session), header, len) == -1)
 		session->transaction->body.failed = true;
 }
 
@@ -205,9 +227,9 @@ static void begin_body(struct session *session)
 {
 	struct transaction *t = session->transaction;
 
-	body_init(&t->body);
+	body_init(&t->body, BODY_DATA);
 	backend_begin_body(session->backend);
-	write_received(session);
+	data_write_trace(session);
 	client_set_state(session, CLIENT_BODY);
 	session_reply(session, REPLY_DATA_GO);
 	session_continue(session);
@@ -230,10 +252,8 @@ void data_abandon(struct session *session, enum reply_id reply, const char *reas
 	t->discarding = true;
 	t->discard_end = t->body.bytes_in + ABANDON_BYTES;
 	client_set_state(session, CLIENT_DISCARD);
-	if (session->revoked && session->deadline_ms > clock_monotonic_ms() + ABANDON_MS) {
-		session->deadline_ms = clock_monotonic_ms() + ABANDON_MS;
-		session_arm_timer(session);
-	}
+	if (session->revoked)
+		session_hurry(session, ABANDON_MS);
 	session_continue(session);
 }
 
@@ -252,7 +272,7 @@ static void answer_discarded(struct session *session, size_t rest)
 	if (code == 421 && !session->revoked)
 		session_close(session, "backend said 421");
 	else
-		finish(session);
+		data_finish(session);
 	if (rest > 0 && session->stream != NULL)
 		stream_deliver_later(session->stream);
 }
@@ -274,34 +294,50 @@ static size_t discard(struct session *session, const uint8_t *bytes, size_t len)
 	return consumed;
 }
 
-/* Why the message must not go on, as far as its octets tell; false: it may. */
-static bool refused_by_content(struct session *session)
+uint64_t data_limit(const struct session *session)
 {
-	const struct transaction *t = session->transaction;
-	const struct body *body = &t->body;
-	uint64_t limit = session_message_limit(session);
+	uint64_t ours = session_message_limit(session);
 	uint64_t theirs = backend_capabilities(session->backend)->size;
 
-	if (theirs != 0 && theirs < limit)
-		limit = theirs;
-	if (body->failed)
-		data_abandon(session, REPLY_STORAGE, "out of memory");
-	else if (body->saw_nul)
-		data_abandon(session, REPLY_BODY_NUL, "NUL");
-	else if (body->saw_bare && session->listen->line_endings == LINE_ENDINGS_REJECT)
-		data_abandon(session, REPLY_BODY_LINE_ENDINGS, "line endings");
-	else if (body->bytes_in > limit)
-		data_abandon(session, REPLY_TOO_BIG, "too big");
-	else
+	return theirs != 0 && theirs < ours ? theirs : ours;
+}
+
+bool data_refusal(struct session *session, enum reply_id *reply_out, const char **reason_out)
+{
+	const struct body *body = &session->transaction->body;
+
+	*reply_out = REPLY_OK;
+	if (body->failed) {
+		*reply_out = REPLY_STORAGE;
+		*reason_out = "out of memory";
+	} else if (body->saw_nul) {
+		*reply_out = REPLY_BODY_NUL;
+		*reason_out = "NUL";
+	} else if (body->saw_bare && session->listen->line_endings == LINE_ENDINGS_REJECT) {
+		*reply_out = REPLY_BODY_LINE_ENDINGS;
+		*reason_out = "line endings";
+	} else if (body->bytes_in > data_limit(session)) {
+		*reply_out = REPLY_TOO_BIG;
+		*reason_out = "too big";
+	}
+	return *reply_out != REPLY_OK;
+}
+
+static bool refused_by_content(struct session *session)
+{
+	enum reply_id reply;
+	const char *reason;
+
+	if (!data_refusal(session, &reply, &reason))
 		return false;
+	data_abandon(session, reply, reason);
 	return true;
 }
 
-static void end_of_data(struct session *session)
+void data_end(struct session *session)
 {
 	struct transaction *t = session->transaction;
 
-	client_set_state(session, CLIENT_END);
 	t->end = END_INTENT;
 	if (auth_client_intent(session->worker->auth, session))
 		session_await(session, AWAIT_INTENT);
@@ -316,8 +352,7 @@ size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
 
 	if (session->state == CLIENT_DISCARD)
 		return discard(session, bytes, len);
-	enum body_status status =
-		body_feed(&t->body, bytes, len, &consumed, backend_body(session->backend));
+	enum body_status status = body_feed(&t->body, bytes, len, &consumed, data_out(session));
 	client_arm(session);
 	if (refused_by_content(session)) {
 		if (status == BODY_END)
@@ -325,16 +360,21 @@ size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
 		return consumed;
 	}
 	if (status == BODY_END) {
-		end_of_data(session); /* the last octets leave together with the end */
+		client_set_state(session, CLIENT_END);
+		data_end(session); /* the last octets leave together with the end */
 		return consumed;
 	}
 	backend_flush_body(session->backend);
-	if (backend_full(session->backend)) {
-		t->paused_since_ms = clock_monotonic_ms();
-		session->deadline_ms = 0; /* the backend's block_timeout counts */
-		stream_pause(session->stream);
-	}
+	if (backend_full(session->backend))
+		data_pause(session);
 	return consumed;
+}
+
+void data_pause(struct session *session)
+{
+	session->transaction->paused_since_ms = clock_monotonic_ms();
+	session->deadline_ms = 0; /* the backend's block_timeout counts */
+	stream_pause(session->stream);
 }
 
 /* The backend takes octets again.  Its slowness is not held against the client. */
@@ -342,12 +382,34 @@ void data_resume(struct session *session)
 {
 	struct transaction *t = session->transaction;
 
-	if (session->state == CLIENT_BODY && t->paused_since_ms != 0) {
+	if (t != NULL && t->paused_since_ms != 0 &&
+		(session->state == CLIENT_BODY || session->state == CLIENT_CHUNK)) {
 		t->paused_ms += clock_monotonic_ms() - t->paused_since_ms;
 		t->paused_since_ms = 0;
 		client_arm(session);
 	}
+	bdat_advance(session);
 	session_continue(session);
+}
+
+/* The message is all in, and its end is not sent: it never will be. */
+static void end_early(struct session *session, const struct smtp_reply *reply)
+{
+	bool usable = smtp_reply_class(reply) >= 4 && relay_store(session, reply);
+	struct transaction *t = session->transaction;
+
+	relay_drop(session);
+	t->code = usable ? reply->code : (uint16_t)reply_code(REPLY_BACKEND_PROTOCOL);
+	t->reason = "reply before the end of data";
+	transaction_settle(session, usable ? IPC_OUTCOME_REFUSED : IPC_OUTCOME_ABORTED);
+	if (usable)
+		session_reply_bytes(session, t->stored_reply, t->stored_len);
+	else
+		session_reply(session, REPLY_BACKEND_PROTOCOL);
+	if (t->code == 421)
+		session_close(session, "backend said 421");
+	else
+		data_finish(session);
 }
 
 /* A final reply before the end of data (RFC 5321 allows it for refusals only). */
@@ -355,6 +417,14 @@ void data_early(struct session *session, const struct smtp_reply *reply)
 {
 	struct transaction *t = session->transaction;
 
+	if (session->state == CLIENT_END) {
+		end_early(session, reply);
+		return;
+	}
+	if (bdat_under_way(session)) {
+		bdat_refused(session, reply);
+		return;
+	}
 	if (smtp_reply_class(reply) < 4 || !relay_store(session, reply)) {
 		data_abandon(session, REPLY_BACKEND_PROTOCOL, "reply within the body");
 		return;
@@ -376,11 +446,11 @@ void intent_answer(struct session *session, bool ok)
 		t->reason = "intent not recorded";
 		transaction_settle(session, IPC_OUTCOME_ABORTED);
 		session_reply(session, REPLY_POLICY_UNAVAILABLE);
-		finish(session);
+		data_finish(session);
 		return;
 	}
 	t->end = END_SENT;
-	backend_end_body(session->backend);
+	bdat_send_end(session);
 }
 
 void data_end_reply(struct session *session, const struct smtp_reply *reply)
@@ -416,7 +486,7 @@ void outcome_answer(struct session *session)
 	if (bye)
 		session_close(session, "backend said 421");
 	else
-		finish(session);
+		data_finish(session);
 }
 
 bool data_refused(const struct session *session)
@@ -436,5 +506,5 @@ void data_lost(struct session *session)
 	t->reason = t->end == END_SENT ? "unknown" : "backend lost";
 	t->code = 451;
 	session_reply(session, REPLY_BACKEND_LOST);
-	finish(session);
+	data_finish(session);
 }

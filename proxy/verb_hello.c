@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The greeting, EHLO, HELO and STARTTLS.  What EHLO offers: our own PIPELINING,
+ * The greeting, EHLO, HELO and STARTTLS.  What EHLO offers: our own PIPELINING, CHUNKING, LIMITS,
  * ENHANCEDSTATUSCODES, STARTTLS and AUTH, and of the rest only what every server of the default
  * backend has by the last probe.  A keyword that is not known here is never told.
  */
@@ -42,6 +42,14 @@ uint64_t session_message_limit(const struct session *session)
 	return limit;
 }
 
+unsigned session_recipient_limit(const struct session *session)
+{
+	unsigned limit = session->worker->config->limits.recipients;
+
+	return session->recipients != 0 && session->recipients < limit ? session->recipients
+								       : limit;
+}
+
 /* Starts the dialogue anew (RFC 5321 4.1.4); the log-in stays. */
 static bool begin(struct session *session, const struct command *command, bool esmtp)
 {
@@ -54,6 +62,7 @@ static bool begin(struct session *session, const struct command *command, bool e
 	session->helo = helo;
 	session->esmtp = esmtp;
 	session->offered = 0;
+	session->mail_max = 0;
 	relay_reset(session);
 	return true;
 }
@@ -71,6 +80,25 @@ static void add_line(struct writer *writer, const char *text)
 	writer->len += (size_t)n;
 }
 
+/* RFC 9422 3: the smaller of ours, the account's and the servers'. */
+static void add_limits(
+	struct session *session, const struct capability_set *offer, struct writer *writer)
+{
+	char line[100], mail_max[24] = "", domain_max[32] = "";
+	unsigned rcpt_max = session_recipient_limit(session);
+
+	if (offer->rcpt_max != 0 && offer->rcpt_max < rcpt_max)
+		rcpt_max = offer->rcpt_max;
+	if (offer->mail_max != 0)
+		snprintf(mail_max, sizeof mail_max, " MAILMAX=%u", offer->mail_max);
+	if (offer->rcpt_domain_max != 0)
+		snprintf(
+			domain_max, sizeof domain_max, " RCPTDOMAINMAX=%u", offer->rcpt_domain_max);
+	snprintf(line, sizeof line, "LIMITS RCPTMAX=%u%s%s", rcpt_max, mail_max, domain_max);
+	add_line(writer, line);
+	session->mail_max = offer->mail_max;
+}
+
 static void add_offer(struct session *session, struct writer *writer)
 {
 	static const struct {
@@ -80,6 +108,7 @@ static void add_offer(struct session *session, struct writer *writer)
 		{CAPABILITY_8BITMIME, "8BITMIME"},
 		{CAPABILITY_DSN, "DSN"},
 		{CAPABILITY_SMTPUTF8, "SMTPUTF8"},
+		{CAPABILITY_BINARYMIME, "BINARYMIME"},
 	};
 	struct capability_set offer = upstream_offer(session->worker->upstream, 0);
 	char line[40];
@@ -87,6 +116,9 @@ static void add_offer(struct session *session, struct writer *writer)
 	/* RFC 6531 3.1: SMTPUTF8 needs 8BITMIME. */
 	if ((offer.bits & CAPABILITY_8BITMIME) == 0)
 		offer.bits &= ~(unsigned)CAPABILITY_SMTPUTF8;
+	/* RFC 3030 3: BINARYMIME needs CHUNKING, and to the very end: nothing here converts it. */
+	if ((offer.bits & CAPABILITY_CHUNKING) == 0)
+		offer.bits &= ~(unsigned)CAPABILITY_BINARYMIME;
 	if ((offer.bits & CAPABILITY_SIZE) != 0) {
 		uint64_t limit = session_message_limit(session);
 		if (offer.size != 0 && offer.size < limit)
@@ -98,8 +130,11 @@ static void add_offer(struct session *session, struct writer *writer)
 		if ((offer.bits & passed_on[i].bit) != 0)
 			add_line(writer, passed_on[i].keyword);
 	}
-	session->offered = offer.bits & (CAPABILITY_SIZE | CAPABILITY_8BITMIME |
-						CAPABILITY_SMTPUTF8 | CAPABILITY_DSN);
+	add_line(writer, "CHUNKING");
+	add_limits(session, &offer, writer);
+	session->offered =
+		offer.bits & (CAPABILITY_SIZE | CAPABILITY_8BITMIME | CAPABILITY_SMTPUTF8 |
+				     CAPABILITY_DSN | CAPABILITY_BINARYMIME);
 }
 
 enum flow verb_ehlo(struct session *session, const struct command *command)

@@ -44,6 +44,11 @@ enum flow verb_mail(struct session *session, const struct command *command)
 
 	if (session->transaction != NULL)
 		return session_refuse(session, REPLY_ORDER_MAIL_NESTED);
+	/* RFC 9422 3: it was told so; connecting anew is all that helps. */
+	if (session->mail_max != 0 && session->mails >= session->mail_max) {
+		session_close_with(session, REPLY_TOO_MANY_MESSAGES, "too many messages");
+		return FLOW_CLOSED;
+	}
 	status = command_parse_mail(command->args, command->args_len, session->offered, &mail);
 	if (status != COMMAND_OK)
 		return session_refuse(session, syntax_reply(status, REPLY_SENDER_SYNTAX));
@@ -53,6 +58,8 @@ enum flow verb_mail(struct session *session, const struct command *command)
 	if (t == NULL)
 		return session_refuse(session, REPLY_STORAGE);
 	t->mail = mail;
+	session->mails++;
+	session->dropped = 0;
 	if (session->backend != NULL)
 		backend_set_idle(session->backend, false);
 	if (!auth_client_mail(session->worker->auth, session)) {
@@ -88,12 +95,15 @@ void mail_no_backend(struct session *session)
 /* What EHLO promised by the last probe, and the connection at hand does not keep. */
 static bool refuse_missing(struct session *session)
 {
+	const unsigned binary = CAPABILITY_BINARYMIME | CAPABILITY_CHUNKING;
 	const struct mail_arguments *mail = &session->transaction->mail;
 	const struct capability_set *has = backend_capabilities(session->backend);
 	unsigned missing = command_mail_needs(mail) & ~has->bits;
 
-	if ((missing & ~(unsigned)CAPABILITY_8BITMIME) != 0)
+	if ((missing & (CAPABILITY_SMTPUTF8 | CAPABILITY_DSN)) != 0)
 		session_reply(session, REPLY_PARAMETER_UNKNOWN);
+	else if ((missing & binary) != 0)
+		session_reply(session, REPLY_BODY_BINARY);
 	else if (missing != 0)
 		session_reply(session, REPLY_BODY_CONVERSION);
 	else if (mail->has_size && has->size != 0 && mail->size > has->size)
@@ -131,10 +141,10 @@ static bool must_hold(const struct session *session)
 
 static unsigned recipient_limit(const struct session *session)
 {
-	unsigned limit = session->worker->config->limits.recipients;
+	unsigned limit = session_recipient_limit(session);
+	uint32_t theirs = backend_capabilities(session->backend)->rcpt_max;
 
-	return session->recipients != 0 && session->recipients < limit ? session->recipients
-								       : limit;
+	return theirs != 0 && theirs < limit ? theirs : limit;
 }
 
 enum flow verb_rcpt(struct session *session, const struct command *command)
@@ -147,6 +157,8 @@ enum flow verb_rcpt(struct session *session, const struct command *command)
 		return FLOW_HOLD;
 	if (t == NULL)
 		return session_refuse(session, REPLY_ORDER_NEED_MAIL);
+	if (t->chunks.mode != CHUNKS_NONE)
+		return session_refuse(session, REPLY_ORDER_CHUNKS);
 	if (session->backend == NULL)
 		return session_refuse(session, REPLY_BACKEND_LOST);
 	enum command_status status = command_parse_rcpt(

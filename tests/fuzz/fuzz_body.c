@@ -44,7 +44,7 @@ static void run(const char *bytes, size_t len, size_t piece, const struct body_r
 	bool ended = false;
 
 	must(out != NULL);
-	body_init(&body);
+	body_init(&body, BODY_DATA);
 	while (!ended && at < len) {
 		size_t now = len - at < piece ? len - at : piece;
 

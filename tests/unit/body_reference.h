@@ -102,6 +102,53 @@ static inline struct body_reference body_reference(const char *bytes, size_t len
 	return ref;
 }
 
+/* One line of chunks: no dot is the client's stuffing, and at the end a line end is made. */
+static inline void body_reference_chunk_line(
+	struct body_reference *ref, const char *text, size_t len, bool with_lf, bool stuff)
+{
+	size_t crs = 0, content;
+
+	while (crs < len && crs < BODY_HELD_MAX && text[len - 1 - crs] == '\r')
+		crs++;
+	content = len - crs;
+	if (stuff && content > 0 && text[0] == '.')
+		body_reference_add(ref, ".", 1);
+	for (size_t i = 0; i < content; i++)
+		body_reference_add(ref, text[i] == '\r' ? " " : &text[i], 1);
+	if (with_lf || len > 0)
+		body_reference_add(ref, "\r\n", 2);
+}
+
+/* The same of a whole message in chunks, whose end is known. */
+static inline struct body_reference body_reference_chunks(
+	const char *bytes, size_t len, enum body_mode mode)
+{
+	struct body_reference ref = {.ended = true, .consumed = len, .bytes_in = len};
+	const char *nul = len > 0 ? memchr(bytes, '\0', len) : NULL;
+	size_t end = len;
+
+	ref.out = malloc(2 * len + 3);
+	if (ref.out == NULL)
+		abort();
+	if (mode == BODY_BINARY) {
+		body_reference_add(&ref, bytes, len);
+		return ref;
+	}
+	ref.saw_bare = body_reference_bare(bytes, len);
+	ref.saw_nul = nul != NULL;
+	if (nul != NULL)
+		end = (size_t)(nul - bytes);
+	for (size_t at = 0; at < end;) {
+		const char *lf = memchr(bytes + at, '\n', end - at);
+		size_t line = lf != NULL ? (size_t)(lf - bytes) - at : end - at;
+
+		body_reference_chunk_line(
+			&ref, bytes + at, line, lf != NULL, mode == BODY_CHUNKS_TO_DATA);
+		at += line + (lf != NULL);
+	}
+	return ref;
+}
+
 /* What no input may break: no CR, LF or NUL by itself, and no line of one dot. */
 static inline bool body_reference_safe(const char *out, size_t len)
 {

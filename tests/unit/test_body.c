@@ -27,7 +27,7 @@ static void run_begin(void *context)
 	struct run *run = context;
 
 	evbuffer_drain(run->out, evbuffer_get_length(run->out));
-	body_init(&run->body);
+	body_init(&run->body, BODY_DATA);
 	run->consumed = 0;
 	run->ended = false;
 }
@@ -253,7 +253,7 @@ static void test_bytes_in_never_counts_the_end(void **state)
 	size_t consumed;
 
 	(void)state;
-	body_init(&body);
+	body_init(&body, BODY_DATA);
 	assert_int_equal(body_feed(&body, "abc\r\n.", 6, &consumed, NULL), BODY_MORE);
 	assert_int_equal(body.bytes_in, 5);
 	assert_int_equal(body_feed(&body, "\r", 1, &consumed, NULL), BODY_MORE);
@@ -318,13 +318,13 @@ static void test_full_buffer_fails_but_ends(void **state)
 		const char *bytes = i < 2 ? messages[i] : large;
 		size_t len = i < 2 ? strlen(messages[i]) : sizeof(large);
 
-		body_init(&body);
+		body_init(&body, BODY_DATA);
 		assert_int_equal(body_feed(&body, bytes, len, &consumed, out), BODY_END);
 		assert_true(body.failed);
 		assert_int_equal(consumed, len);
 		assert_int_equal(body.bytes_in, len - 3);
 	}
-	body_init(&body);
+	body_init(&body, BODY_DATA);
 	assert_int_equal(body_feed(&body, large, 1000, &consumed, out), BODY_MORE);
 	assert_true(body.failed);
 	evbuffer_unfreeze(out, 0);

@@ -13,7 +13,10 @@
 /* cmocka wants those before it */
 #include <cmocka.h>
 
-enum { ALL = CAPABILITY_SIZE | CAPABILITY_8BITMIME | CAPABILITY_SMTPUTF8 | CAPABILITY_DSN };
+enum {
+	ALL = CAPABILITY_SIZE | CAPABILITY_8BITMIME | CAPABILITY_SMTPUTF8 | CAPABILITY_DSN,
+	BINARY = CAPABILITY_BINARYMIME | CAPABILITY_CHUNKING,
+};
 
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 #define A10 "aaaaaaaaaa"
@@ -43,7 +46,9 @@ static const struct {
 	{"AUTH PLAIN", VERB_AUTH, "PLAIN"},
 	{"STARTTLS", VERB_STARTTLS, ""},
 	{"EXPN list", VERB_UNIMPLEMENTED, "list"},
-	{"BDAT 3 LAST", VERB_UNIMPLEMENTED, "3 LAST"},
+	{"BDAT 3 LAST", VERB_BDAT, "3 LAST"},
+	{"bdat  3 last ", VERB_BDAT, "3 last"},
+	{"BDAT", VERB_BDAT, ""},
 	{"XCLIENT LOGIN=root", VERB_UNIMPLEMENTED, "LOGIN=root"},
 	{"PROXY TCP4 1.2.3.4 1.2.3.4 1 2", VERB_UNIMPLEMENTED, "TCP4 1.2.3.4 1.2.3.4 1 2"},
 	{"X-EXPS GSSAPI", VERB_UNIMPLEMENTED, "GSSAPI"},
@@ -369,6 +374,13 @@ static const struct {
 	{"FROM:<a@b.c> BODY=", ALL, COMMAND_PARAMETER_VALUE, NULL},
 	{"FROM:<a@b.c> BODY", ALL, COMMAND_PARAMETER_VALUE, NULL},
 	{"FROM:<a@b.c> BODY=BINARYMIME", ALL, COMMAND_PARAMETER_VALUE, NULL},
+	{"FROM:<a@b.c> BODY=binarymime", ALL | BINARY, COMMAND_OK,
+		"MAIL FROM:<a@b.c> BODY=BINARYMIME\r\n"},
+	{"FROM:<a@b.c> BODY=BINARYMIME", BINARY, COMMAND_OK,
+		"MAIL FROM:<a@b.c> BODY=BINARYMIME\r\n"},
+	{"FROM:<a@b.c> BODY=7BIT", BINARY, COMMAND_OK, "MAIL FROM:<a@b.c> BODY=7BIT\r\n"},
+	{"FROM:<a@b.c> BODY=8BITMIME", BINARY, COMMAND_PARAMETER_VALUE, NULL},
+	{"FROM:<a@b.c> BODY=BINARYMIME", 0, COMMAND_PARAMETER, NULL},
 	{"FROM:<a@b.c> BODY=8BITMIMEX", ALL, COMMAND_PARAMETER_VALUE, NULL},
 	{"FROM:<a@b.c> BODY=8BIT", ALL, COMMAND_PARAMETER_VALUE, NULL},
 	{"FROM:<a@b.c> BODY=7BIT", CAPABILITY_SIZE, COMMAND_PARAMETER, NULL},
@@ -418,6 +430,8 @@ static const struct {
 	{"FROM:<a@b.c> AUTH=<> AUTH=<>", 0, COMMAND_PARAMETER, NULL},
 	/* unknown, RCPT's, broken */
 	{"FROM:<a@b.c> REQUIRETLS", ALL, COMMAND_PARAMETER, NULL},
+	{"FROM:<a@b.c> requiretls=1", ALL, COMMAND_PARAMETER_VALUE, NULL},
+	{"FROM:<a@b.c> REQUIRETLS=", ALL, COMMAND_PARAMETER_VALUE, NULL},
 	{"FROM:<a@b.c> X=\"a b\"", ALL, COMMAND_PARAMETER, NULL},
 	{"FROM:<a@b.c> NOTIFY=NEVER", ALL, COMMAND_PARAMETER, NULL},
 	{"FROM:<a@b.c> SIZ=1", ALL, COMMAND_PARAMETER, NULL},
@@ -452,8 +466,8 @@ static void check_mail_again(const char *built, size_t len)
 	struct mail_arguments again;
 	char text[COMMAND_FORMAT_MAX];
 
-	assert_int_equal(command_parse_mail(built + 5, len - 7, ALL, &again), COMMAND_OK);
-	assert_int_equal(command_format_mail(&again, ALL, text), len);
+	assert_int_equal(command_parse_mail(built + 5, len - 7, ALL | BINARY, &again), COMMAND_OK);
+	assert_int_equal(command_format_mail(&again, ALL | BINARY, text), len);
 	assert_memory_equal(text, built, len);
 }
 
@@ -472,7 +486,7 @@ static void test_mail(void **state)
 			fail_msg("\"%s\": got %d, want %d", mail_rows[i].args, status,
 				mail_rows[i].status);
 		if (status == COMMAND_OK) {
-			len = command_format_mail(&mail, ALL, built);
+			len = command_format_mail(&mail, ALL | BINARY, built);
 			if (len != strlen(mail_rows[i].want) ||
 				memcmp(built, mail_rows[i].want, len) != 0)
 				fail_msg("\"%s\": got %.*s", mail_rows[i].args, (int)len, built);

@@ -73,6 +73,7 @@ static void test_enhanced_codes_are_registered(void **state)
 		".5.4 ",
 		".5.6 ",
 		".6.0 ",
+		".6.1 ",
 		".6.3 ",
 		".6.7 ",
 		".7.0 ",
@@ -142,6 +143,13 @@ static void test_codes_of_the_refusal_table(void **state)
 		{REPLY_BODY_NUL, "550 5.6.0 "},
 		{REPLY_BODY_LINE_ENDINGS, "550 5.5.2 "},
 		{REPLY_BODY_CONVERSION, "554 5.6.3 "},
+		{REPLY_BODY_BINARY, "554 5.6.1 "},
+		{REPLY_CHUNK_OK, "250 2.0.0 "},
+		{REPLY_ORDER_CHUNKS, "503 5.5.1 "},
+		{REPLY_ORDER_CHUNK_FAILED, "503 5.5.1 "},
+		{REPLY_ORDER_BINARY, "503 5.5.1 "},
+		{REPLY_TOO_MANY_CHUNKS, "421 4.7.0 "},
+		{REPLY_TOO_MANY_MESSAGES, "421 4.7.0 "},
 		{REPLY_REVOKED, "421 4.7.0 "},
 		{REPLY_TOO_MANY_CONNECTIONS, "421 4.7.0 "},
 		{REPLY_SHUTTING_DOWN, "421 4.3.2 "},
@@ -178,6 +186,17 @@ static void test_with_id(void **state)
 	for (int id = 0; id < REPLY_COUNT; id++)
 		check_line(
 			out, reply_format_with_id((enum reply_id)id, UINT64_MAX, out, sizeof(out)));
+}
+
+static void test_octets(void **state)
+{
+	char out[REPLY_MAX];
+	size_t len = reply_format_octets(REPLY_CHUNK_OK, 65536, out, sizeof(out));
+
+	(void)state;
+	assert_string_equal(out, "250 2.0.0 Chunk accepted: 65536 octets\r\n");
+	assert_int_equal(len, strlen(out));
+	check_line(out, reply_format_octets(REPLY_CHUNK_OK, UINT64_MAX, out, sizeof(out)));
 }
 
 static void test_limit(void **state)
@@ -221,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_enhanced_codes_are_registered),
 		cmocka_unit_test(test_codes_of_the_refusal_table),
 		cmocka_unit_test(test_with_id),
+		cmocka_unit_test(test_octets),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_limit_with_a_hostile_meter),
 	};
