@@ -2,7 +2,8 @@
 """A programmable SMTP backend for tests, in the test's own process; lenient or hostile at will.
 
 It keeps every octet that it got.  Steps are named as SMTP does: connect, EHLO, HELO, MAIL, RCPT, DATA,
-body (the answer to the end of data), RSET, QUIT, ...  on(step, action) says what to do there:
+body (the answer to the end of data, or to the last chunk), BDAT (to one that is not the last, its octets
+read), RSET, QUIT, ...  on(step, action) says what to do there:
 
     a text             the reply; "\\n" joins lines ("250-a\\n250 b"); the line end is added
     octets             sent as they are, nothing added
@@ -12,7 +13,8 @@ body (the answer to the end of data), RSET, QUIT, ...  on(step, action) says wha
     a function         called with (session, argument), returns one of these or None for the usual
 
 Leniency: with lenient=True any of CRLF, LF or CR ends a line, also around the final dot, as the worst
-of servers have it: what a client smuggles then shows up among the commands.
+of servers have it: what a client smuggles then shows up among the commands.  The octets of BDAT are
+counted; it is known where extensions have CHUNKING (add CHUNKS to the usual ones).
 """
 
 import re
@@ -22,10 +24,12 @@ import threading
 
 USUAL = {"connect": "220 scripted.test ESMTP", "HELO": "250 scripted.test", "MAIL": "250 2.1.0 Ok",
          "RCPT": "250 2.1.5 Ok", "DATA": "354 Go ahead", "body": "250 2.0.0 Ok: queued as SCRIPTED",
-         "RSET": "250 2.0.0 Ok", "NOOP": "250 2.0.0 Ok", "QUIT": "221 2.0.0 Bye"}
+         "BDAT": "250 2.0.0 Ok: octets", "RSET": "250 2.0.0 Ok", "NOOP": "250 2.0.0 Ok", "QUIT": "221 2.0.0 Bye"}
 EXTENSIONS = ("PIPELINING", "SIZE 104857600", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
+CHUNKS = ("CHUNKING", "BINARYMIME")
 STRICT_LINE = re.compile(rb"\r\n")
 LENIENT_LINE = re.compile(rb"\r\n|\r(?!\n)|\n")
+CHUNK = re.compile(rb"BDAT (\d+)( LAST)?", re.IGNORECASE)
 STRICT_END = re.compile(rb"(?<=\r\n)\.\r\n")
 LENIENT_END = re.compile(rb"(?<=[\r\n])\.(?:\r\n|\n|\r)")
 
@@ -43,7 +47,8 @@ class Stall:
 
 
 class Session:
-    """One connection: its octets, its commands (without line ends), its bodies (dots as on the wire)."""
+    """One connection: its octets, its commands (without line ends), its bodies (dots as on the wire; of
+    chunks all octets together, once the last one is in), and the chunks: (octets, is the last)."""
 
     def __init__(self, backend, sock, peer):
         self.backend = backend
@@ -52,6 +57,7 @@ class Session:
         self.received = b""
         self.commands = []
         self.bodies = []
+        self.chunks = []
         self.complete = []  # those of them whose end came
         self.ended = threading.Event()
         self.pending = b""
@@ -81,14 +87,33 @@ class Session:
     def one_command(self):
         pattern = LENIENT_LINE if self.backend.lenient else STRICT_LINE
         found = pattern.search(self.pending)
-        while found is None:
+        # A CR at the end of what came is half a CRLF, or an end by itself: what follows decides.
+        while found is None or (found[0] == b"\r" and found.end() == len(self.pending)):
             if not self.read():
                 return False
             found = pattern.search(self.pending)
         line, self.pending = self.pending[:found.start()], self.pending[found.end():]
         self.commands.append(line)
         verb = line.split(b" ")[0].upper().decode("latin-1")
-        return self.act(verb, line.decode("utf-8", "surrogateescape"))
+        text = line.decode("utf-8", "surrogateescape")
+        chunk = CHUNK.fullmatch(line) if "CHUNKING" in self.backend.extensions else None
+        if chunk is None:
+            return self.act(verb, text)
+        last = chunk[2] is not None
+        return self.read_chunk(int(chunk[1]), last) and self.act("body" if last else "BDAT", text)
+
+    def read_chunk(self, size, last):
+        """Reads the octets of one BDAT; False when the connection ended before."""
+        while len(self.pending) < size:
+            if not self.read():
+                return False
+        self.chunks.append((self.pending[:size], last))
+        self.pending = self.pending[size:]
+        if last:
+            begin = max((n + 1 for n, (_, end) in enumerate(self.chunks[:-1]) if end), default=0)
+            self.bodies.append(b"".join(octets for octets, _ in self.chunks[begin:]))
+            self.complete.append(self.bodies[-1])
+        return True
 
     def read_body(self):
         """Reads on to the end of data; False when the connection ended before."""
