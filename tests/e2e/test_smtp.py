@@ -278,8 +278,8 @@ def test_message_too_big_is_drained_and_refused(rig):
         assert client.reply().text == TOO_BIG
         client.message(ALICE, [RECIPIENT], CONTENT)
     observe.settle(rig.box)
-    complete = [session for session in rig.backend.mail_sessions() if session.bodies[-1:] and
-                session.received.endswith(b".\r\nQUIT\r\n")]
+    assert all(session.ended.wait(10) for session in rig.backend.mail_sessions())
+    complete = [body for session in rig.backend.mail_sessions() for body in session.complete]
     assert len(complete) == 1, "the big one's end of data was never sent"
 
 
