@@ -19,12 +19,16 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools"))
 
+import conformance  # noqa: E402
 import harness  # noqa: E402
 from scripted import Scripted  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: minutes; only with POSTERN_LONG=1 (make check-long)")
+    config.addinivalue_line("markers", "row(id, ...): proves these rows of tests/conformance.tsv")
+    config.addinivalue_line("markers", "threat(id, ...): proves these rows of tests/threats.tsv")
+    conformance.Recorder.register(config)
     harness.adopt_orphans()
 
 

@@ -13,6 +13,10 @@ import struct
 
 TIMEOUT = 30.0
 LINE = re.compile(rb"(\d{3})([ -])(.*)\r\n")
+LINE_MAX = 512  # RFC 5321 4.5.3.1.5
+ENHANCED = re.compile(r"([245])\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})(?= |$)")
+GREETING = re.compile(r"220 (\S+) ESMTP Postern")
+HOST = "submit.example.test"  # of every sandbox: the first word of greeting and hello
 
 
 class Closed(AssertionError):
@@ -29,7 +33,7 @@ class Reply:
         assert len({part[1] for part in parts}) == 1, f"codes differ within a reply: {raw!r}"
         self.code = int(parts[0][1])
         self.lines = [part[3].decode("utf-8", "surrogateescape") for part in parts]
-        enhanced = re.match(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)", self.lines[0])
+        enhanced = ENHANCED.match(self.lines[0])
         self.enhanced = enhanced[0] if enhanced else ""
 
     @property
@@ -52,6 +56,31 @@ class Reply:
         return self
 
 
+def conforming(reply, host=HOST):
+    """What holds for every reply of Postern's, be it its own or a backend's passed on; returns reply.
+
+    Lines of at most 512 octets without control characters, above ASCII only as UTF-8 (RFC 5321 4.5.3.1.5, RFC
+    6531); one code, with a hyphen up to the last line (RFC 5321 4.2.1); and but for greeting and hello, in
+    every 2xx, 4xx and 5xx the same enhanced code of its class on each line (RFC 2034 4).
+    """
+    lines = reply.raw.split(b"\r\n")[:-1]
+    assert all(len(line) + 2 <= LINE_MAX for line in lines), f"a line of more than {LINE_MAX} octets: {reply}"
+    assert [line[3:4] for line in lines] in ([b"-"] * (len(lines) - 1) + [last] for last in (b" ", b"")), \
+        f"hyphens stand on all lines but the last: {reply}"
+    text = reply.raw.decode("utf-8", "strict")
+    assert not re.search("[\x00-\x1f\x7f-\x9f]", text.replace("\r\n", "")), f"control characters: {reply.raw!r}"
+    assert 200 <= reply.code <= 599, reply
+    codes = {match[0] if match else "" for match in map(ENHANCED.match, reply.lines)}
+    if GREETING.fullmatch(reply.text) or (reply.code == 250 and reply.lines[0] == host):
+        assert codes == {""}, f"greeting and hello have no enhanced code: {reply}"
+    elif reply.code // 100 == 3:
+        assert codes == {""}, f"a 3xx has no enhanced code: {reply}"
+    else:
+        assert len(codes) == 1 and codes != {""}, f"the same enhanced code on each line: {reply}"
+        assert codes.pop()[0] == str(reply.code)[0], f"the enhanced code's class is the code's: {reply}"
+    return reply
+
+
 def octets(text):
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
@@ -65,6 +94,7 @@ class Client:
         self.context = context
         self.buffer = b""
         self.extensions = {}
+        self.host = HOST
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer:
@@ -77,7 +107,7 @@ class Client:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls == "implicit":
                 self.handshake()
-            self.greeting = self.reply(greeting) if greeting is not None else None
+            self.greeting = self.greet(greeting) if greeting is not None else None
         except BaseException:
             self.sock.close()
             raise
@@ -130,12 +160,25 @@ class Client:
         self.sock.close()
 
     # ----------------------------------------------------------------- dialogue
-    def reply(self, want=None):
+    def read_reply(self):
         raw = line = self.read_line()
         while line[3:4] == b"-":
             line = self.read_line()
             raw += line
-        answer = Reply(raw)
+        return Reply(raw)
+
+    def greet(self, want):
+        """Replies are held to what is true of Postern's unless another server greets."""
+        answer = self.read_reply()
+        if answer.code == 220:
+            match = GREETING.fullmatch(answer.text)
+            self.host = match[1] if match else None
+        return (conforming(answer, self.host) if self.host else answer).check(want)
+
+    def reply(self, want=None):
+        answer = self.read_reply()
+        if self.host:
+            conforming(answer, self.host)
         return answer if want is None else answer.check(want)
 
     def command(self, line, want=None):
