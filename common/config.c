@@ -387,6 +387,8 @@ void config_free(struct config **pointer)
 	free(config->runtime_directory);
 	free(config->database_dsn_file);
 	free(config->log.file);
+	for (size_t i = 0; i < config->header.strip_count; i++)
+		free(config->header.strip[i]);
 	for (size_t i = 0; i < CONFIG_USER_COUNT; i++)
 		free(config->users[i]);
 	for (size_t i = 0; i < config->listener_count; i++)

@@ -11,6 +11,7 @@
 #define COMMON_CONFIG_H
 
 #include "common/address.h"
+#include "common/ipc.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,7 +26,9 @@ enum config_limits {
 	CONFIG_BACKENDS_MAX = 32,
 	CONFIG_SERVERS_MAX = 16, /* in one backend section */
 	CONFIG_HASHERS_MAX = 64,
-	CONFIG_NAME_MAX = 64, /* octets of a section's title */
+	CONFIG_STRIP_MAX = 64,      /* names in header.strip */
+	CONFIG_FIELD_NAME_MAX = 76, /* octets of one */
+	CONFIG_NAME_MAX = 64,       /* octets of a section's title */
 };
 
 enum config_process {
@@ -47,8 +50,9 @@ struct config_listen {
 	size_t address_count;
 	enum tls_mode tls;
 	enum line_endings line_endings;
-	size_t certificate; /* index into config.certificates */
-	unsigned line;      /* where the section stands, for messages */
+	enum ipc_from_policy from; /* of accounts without their own; never IPC_FROM_LISTENER */
+	size_t certificate;        /* index into config.certificates */
+	unsigned line;             /* where the section stands, for messages */
 };
 
 struct config_certificate {
@@ -122,6 +126,15 @@ struct config_trace {     /* the Received: line */
 	bool show_client; /* default false */
 };
 
+struct config_header { /* what is done to every message's header */
+	/* Names of fields, "X-Name"; or "X-Name-*", all names that begin so. */
+	char *strip[CONFIG_STRIP_MAX];
+	size_t strip_count;
+	bool add_date, add_message_id; /* where there is none */
+	bool drop_received;            /* those that the client wrote */
+	bool token;                    /* add the account's, for abuse reports */
+};
+
 struct config {
 	char *path;
 	char *hostname;
@@ -135,6 +148,7 @@ struct config {
 	struct config_timeouts timeouts;
 	struct config_limits_set limits;
 	struct config_trace trace;
+	struct config_header header;
 	struct config_listen listeners[CONFIG_LISTENERS_MAX];
 	size_t listener_count;
 	struct config_certificate certificates[CONFIG_CERTIFICATES_MAX];

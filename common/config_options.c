@@ -30,6 +30,7 @@ const struct config_section config_sections[CONFIG_SECTION_COUNT] = {
 	[CONFIG_SECTION_TIMEOUTS] = {.name = "timeouts"},
 	[CONFIG_SECTION_LIMITS] = {.name = "limits"},
 	[CONFIG_SECTION_TRACE] = {.name = "trace"},
+	[CONFIG_SECTION_HEADER] = {.name = "header"},
 	[CONFIG_SECTION_CERTIFICATE] = TITLED("certificate", certificates, config_certificate,
 		certificate_count, CONFIG_CERTIFICATES_MAX),
 	[CONFIG_SECTION_LISTEN] =
@@ -45,6 +46,9 @@ static const struct config_word tls_modes[] = {
 	{"implicit", TLS_MODE_IMPLICIT}, {"starttls", TLS_MODE_STARTTLS}, {NULL, 0}};
 static const struct config_word line_endings[] = {
 	{"normalise", LINE_ENDINGS_NORMALISE}, {"reject", LINE_ENDINGS_REJECT}, {NULL, 0}};
+static const struct config_word from_policies[] = {{"off", IPC_FROM_OFF},
+	{"observe", IPC_FROM_OBSERVE}, {"reject", IPC_FROM_REJECT}, {"rewrite", IPC_FROM_REWRITE},
+	{NULL, 0}};
 static const struct config_word log_formats[] = {
 	{"logfmt", LOG_FORMAT_LOGFMT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
 static const struct config_word log_levels[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING},
@@ -133,6 +137,12 @@ const struct config_option config_options[] = {
 	ROW(TRACE, "show_login", BOOLEAN, config, trace.show_login, DEFAULT("false")),
 	ROW(TRACE, "show_client", BOOLEAN, config, trace.show_client, DEFAULT("false")),
 
+	ROW(HEADER, "strip", FIELDS, config, header.strip),
+	ROW(HEADER, "add_date", BOOLEAN, config, header.add_date, DEFAULT("false")),
+	ROW(HEADER, "add_message_id", BOOLEAN, config, header.add_message_id, DEFAULT("false")),
+	ROW(HEADER, "drop_received", BOOLEAN, config, header.drop_received, DEFAULT("false")),
+	ROW(HEADER, "token", BOOLEAN, config, header.token, DEFAULT("false")),
+
 	ROW(CERTIFICATE, "chain", PATH, config_certificate, chain, REQUIRED),
 	ROW(CERTIFICATE, "key", PATH, config_certificate, key, REQUIRED),
 
@@ -141,6 +151,7 @@ const struct config_option config_options[] = {
 	ROW(LISTEN, "certificate", CERTIFICATE, config_listen, certificate, DEFAULT("default")),
 	ROW(LISTEN, "line_endings", CHOICE, config_listen, line_endings, DEFAULT("normalise"),
 		WORDS(line_endings)),
+	ROW(LISTEN, "from", CHOICE, config_listen, from, DEFAULT("reject"), WORDS(from_policies)),
 
 	/* RFC 5321 4.5.3.2.  Less than ten minutes after the end of data makes duplicates. */
 	ROW(BACKEND, "server", SERVERS, config_backend, servers, REQUIRED),
@@ -167,7 +178,7 @@ const size_t config_option_count = sizeof config_options / sizeof *config_option
 bool config_option_is_list(const struct config_option *option)
 {
 	return option->type == CONFIG_TYPE_LISTENERS || option->type == CONFIG_TYPE_SERVERS ||
-	       option->type == CONFIG_TYPE_SOURCES;
+	       option->type == CONFIG_TYPE_SOURCES || option->type == CONFIG_TYPE_FIELDS;
 }
 
 const struct config_option *config_option_find(enum config_section_id section, const char *key)

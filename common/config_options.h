@@ -18,6 +18,7 @@ enum config_section_id { /* in the order in which they are read: certificates be
 	CONFIG_SECTION_TIMEOUTS,
 	CONFIG_SECTION_LIMITS,
 	CONFIG_SECTION_TRACE,
+	CONFIG_SECTION_HEADER,
 	CONFIG_SECTION_CERTIFICATE,
 	CONFIG_SECTION_LISTEN,
 	CONFIG_SECTION_BACKEND,
@@ -50,6 +51,7 @@ enum config_type {
 	CONFIG_TYPE_LISTENERS, /* a list of addresses with ports */
 	CONFIG_TYPE_SERVERS,   /* a list of addresses, port 25 unless given */
 	CONFIG_TYPE_SOURCES,   /* at most one IPv4 and one IPv6 address, no ports */
+	CONFIG_TYPE_FIELDS,    /* a list of names of header fields */
 	CONFIG_TYPE_COUNT,
 };
 

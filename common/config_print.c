@@ -167,6 +167,22 @@ static bool print_sources(const struct config_option *option, const struct confi
 	return true;
 }
 
+static bool print_fields(const struct config_option *option, const struct config *config,
+	const void *owner, FILE *out)
+{
+	const struct config_header *header = &config->header;
+
+	(void)option;
+	(void)owner;
+	for (size_t i = 0; i < header->strip_count; i++) {
+		fputs(i == 0 ? "{" : ", ", out);
+		print_quoted(header->strip[i], out);
+	}
+	if (header->strip_count > 0)
+		fputc('}', out);
+	return header->strip_count > 0;
+}
+
 typedef bool print_function(const struct config_option *option, const struct config *config,
 	const void *owner, FILE *out);
 
@@ -186,6 +202,7 @@ static print_function *const printers[CONFIG_TYPE_COUNT] = {
 	[CONFIG_TYPE_LISTENERS] = print_listeners,
 	[CONFIG_TYPE_SERVERS] = print_servers,
 	[CONFIG_TYPE_SOURCES] = print_sources,
+	[CONFIG_TYPE_FIELDS] = print_fields,
 };
 
 /* A DSN that came from dsn_file is that file's to say. */

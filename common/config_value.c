@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ------------------------------------------------------------------ amounts */
 static const struct unit {
@@ -349,6 +350,61 @@ static bool set_sources(const struct config_option *option, const char *text,
 	return true;
 }
 
+/* ------------------------------------------------------------ header fields */
+
+/* RFC 5322 3.6.8 allows more; a name that needs quotes here is a mistake.  "X-Name-*": a prefix. */
+static bool field_name_valid(const char *text)
+{
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	size_t len = strlen(text), plain = strspn(text, allowed);
+
+	if (len == 0 || len > CONFIG_FIELD_NAME_MAX || text[0] == '-')
+		return false;
+	return plain == len || (plain == len - 1 && text[plain] == '*' && text[plain - 1] == '-');
+}
+
+/* Why a name cannot join the list; NULL: it can. */
+static const char *field_name_problem(const struct config_header *header, const char *text)
+{
+	if (!field_name_valid(text))
+		return "is not the name of a header field (\"X-Internal\"), nor the beginning of "
+		       "some (\"X-Internal-*\")";
+	if (strcasecmp(text, "From") == 0 || strcasecmp(text, "Sender") == 0)
+		return "cannot be stripped: it names the author; see listen.from";
+	for (size_t i = 0; i < header->strip_count; i++) {
+		if (strcasecmp(header->strip[i], text) == 0)
+			return "is given twice; remove one";
+	}
+	return NULL;
+}
+
+static bool set_fields(const struct config_option *option, const char *text,
+	const struct config *config, void *owner, char why[CONFIG_WHY_MAX])
+{
+	struct config_header *header = &((struct config *)owner)->header;
+	const char *problem = field_name_problem(header, text);
+
+	(void)option;
+	(void)config;
+	if (problem != NULL) {
+		snprintf(why, CONFIG_WHY_MAX, "%s", problem);
+		return false;
+	}
+	if (header->strip_count == CONFIG_STRIP_MAX) {
+		snprintf(why, CONFIG_WHY_MAX, "is one too many; at most %d are allowed",
+			CONFIG_STRIP_MAX);
+		return false;
+	}
+	char *name = strdup(text);
+	if (name == NULL) {
+		snprintf(why, CONFIG_WHY_MAX, "cannot be kept: out of memory");
+		return false;
+	}
+	header->strip[header->strip_count++] = name;
+	return true;
+}
+
 /* -------------------------------------------------------------------- types */
 typedef bool set_function(const struct config_option *option, const char *text,
 	const struct config *config, void *owner, char why[CONFIG_WHY_MAX]);
@@ -368,6 +424,7 @@ static set_function *const setters[CONFIG_TYPE_COUNT] = {
 	[CONFIG_TYPE_LISTENERS] = set_listeners,
 	[CONFIG_TYPE_SERVERS] = set_servers,
 	[CONFIG_TYPE_SOURCES] = set_sources,
+	[CONFIG_TYPE_FIELDS] = set_fields,
 };
 
 bool config_value_set(const struct config_option *option, const char *text,

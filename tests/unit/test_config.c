@@ -190,6 +190,30 @@ static const struct refused {
 		":6: workers: '65' is out of range; it must be 1 to 64, or the word auto"},
 	{"workers in words", MINIMAL "workers = many\n",
 		":6: workers: 'many' is not a whole number, or the word auto"},
+	{"policy of From",
+		HOST DATABASE CERTIFICATE BACKEND
+		"listen \"a\" { address = {\"0.0.0.0:465\"} tls = implicit from = listener }\n",
+		":5: listen.from: 'listener' is not one of: off, observe, reject, rewrite"},
+	{"field with a colon", MINIMAL "header { strip = {\"X-A\", \"X-B:\"} }\n",
+		":6: header.strip: 'X-B:' is not the name of a header field"},
+	{"field with a space", MINIMAL "header { strip = {\"X A\"} }\n",
+		":6: header.strip: 'X A' is not the name of a header field"},
+	{"empty field", MINIMAL "header { strip = {\"\"} }\n",
+		":6: header.strip: '' is not the name of a header field"},
+	{"all fields", MINIMAL "header { strip = {\"*\"} }\n",
+		":6: header.strip: '*' is not the name of a header field"},
+	{"beginning without a hyphen", MINIMAL "header { strip = {\"X-A*\"} }\n",
+		":6: header.strip: 'X-A*' is not the name of a header field"},
+	{"star inside", MINIMAL "header { strip = {\"X-*-A\"} }\n",
+		":6: header.strip: 'X-*-A' is not the name of a header field"},
+	{"field From", MINIMAL "header { strip = {fRoM} }\n",
+		":6: header.strip: 'fRoM' cannot be stripped"},
+	{"field Sender", MINIMAL "header { strip = {Sender} }\n",
+		":6: header.strip: 'Sender' cannot be stripped"},
+	{"field twice", MINIMAL "header { strip = {\"X-A\", \"x-a\"} }\n",
+		":6: header.strip: 'x-a' is given twice"},
+	{"fields without braces", MINIMAL "header { strip = \"X-A\" }\n",
+		":6: 'strip' is a list; write strip = {"},
 	{"boolean", MINIMAL "trace { received = maybe }\n",
 		":6: trace.received: 'maybe' is neither"},
 	{"choice", MINIMAL "log { level = loud }\n",
@@ -323,6 +347,30 @@ static void test_source_must_fit_the_servers(void **state)
 	free(complaints);
 }
 
+/* strip = {"X-0", ...} with count names. */
+static void print_strip(char *text, size_t size, unsigned count)
+{
+	size_t len = (size_t)snprintf(text, size, MINIMAL "header { strip = {");
+
+	for (unsigned i = 0; i < count; i++)
+		len += (size_t)snprintf(text + len, size - len, "%sX-%u", i == 0 ? "" : ", ", i);
+	snprintf(text + len, size - len, "} }\n");
+}
+
+static void test_fields_to_strip_are_bounded(void **state)
+{
+	char text[2048];
+
+	(void)state;
+	print_strip(text, sizeof text, CONFIG_STRIP_MAX);
+	struct config *config = load_good(text);
+	assert_int_equal(config->header.strip_count, CONFIG_STRIP_MAX);
+	assert_string_equal(config->header.strip[CONFIG_STRIP_MAX - 1], "X-63");
+	config_free(&config);
+	print_strip(text, sizeof text, CONFIG_STRIP_MAX + 1);
+	check_refused("65 fields", text, strlen(text), ":6: header.strip: 'X-64' is one too many");
+}
+
 static void test_unreadable_files_are_refused(void **state)
 {
 	char *text = NULL;
@@ -367,6 +415,10 @@ static void test_defaults(void **state)
 	assert_int_equal(config->listener_count, 1);
 	assert_int_equal(config->listeners[0].tls, TLS_MODE_IMPLICIT);
 	assert_int_equal(config->listeners[0].line, 4);
+	assert_int_equal(config->listeners[0].from, IPC_FROM_REJECT);
+	assert_int_equal(config->header.strip_count, 0);
+	assert_false(config->header.add_date || config->header.add_message_id);
+	assert_false(config->header.drop_received || config->header.token);
 	assert_int_equal(config->backend_count, 1);
 	assert_int_equal(address_port(&config->backends[0].servers[0]), 25);
 	assert_int_equal(config->backends[0].source4.len, 0);
@@ -392,10 +444,12 @@ static const char all_set[] =
 	"5\n"
 	"  errors = 6 login_failures = 4 memory = 0 }\n"
 	"trace { received = no show_login = yes show_client = on }\n"
+	"header { strip = {X-Internal, \"X-Tracking-*\"} add_date = yes add_message_id = yes\n"
+	"  drop_received = yes token = yes }\n"
 	"certificate a { chain = /a.pem key = /a.key }\n"
 	"certificate b { chain = /b.pem key = /b.key }\n"
 	"listen one { address = {\"192.0.2.1:587\", '[2001:db8::1]:587'} tls = starttls\n"
-	"  certificate = b line_endings = reject }\n"
+	"  certificate = b line_endings = reject from = rewrite }\n"
 	"backend x { server = {192.0.2.10, \"[2001:db8::10]:2525\"}\n"
 	"  source = {192.0.2.5, \"2001:db8::5\"} identity = none connect_timeout = 2s\n"
 	"  greeting_timeout = 3s command_timeout = 4s data_timeout = 5s block_timeout = 6s\n"
@@ -430,6 +484,12 @@ static void test_every_option_arrives(void **state)
 	assert_int_equal(config->listeners[0].certificate, 1);
 	assert_int_equal(config->listeners[0].tls, TLS_MODE_STARTTLS);
 	assert_int_equal(config->listeners[0].line_endings, LINE_ENDINGS_REJECT);
+	assert_int_equal(config->listeners[0].from, IPC_FROM_REWRITE);
+	assert_int_equal(config->header.strip_count, 2);
+	assert_string_equal(config->header.strip[0], "X-Internal");
+	assert_string_equal(config->header.strip[1], "X-Tracking-*");
+	assert_true(config->header.add_date && config->header.add_message_id);
+	assert_true(config->header.drop_received && config->header.token);
 	assert_int_equal(config->backends[0].server_count, 2);
 	assert_string_equal(address_format(&config->backends[0].servers[0], text), "192.0.2.10:25");
 	assert_string_equal(
@@ -479,6 +539,8 @@ static void test_printed_is_read_again(void **state)
 	assert_non_null(strstr(printed, "\n\thandshake = 1500ms\n"));
 	assert_non_null(strstr(printed, "\n\tmessage_size = 10MB\n"));
 	assert_non_null(strstr(printed, "\n\tlisten = none\n"));
+	assert_non_null(strstr(printed, "\n\tstrip = {\"X-Internal\", \"X-Tracking-*\"}\n"));
+	assert_non_null(strstr(printed, "\n\tfrom = rewrite\n"));
 	assert_non_null(strstr(printed, "\nworkers = 3\n"));
 	free(printed);
 	config_free(&config);
@@ -654,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_nul_is_refused),
 		cmocka_unit_test(test_all_errors_are_told_at_once),
 		cmocka_unit_test(test_source_must_fit_the_servers),
+		cmocka_unit_test(test_fields_to_strip_are_bounded),
 		cmocka_unit_test(test_unreadable_files_are_refused),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_every_option_arrives),
