@@ -94,6 +94,8 @@ static bool text_add(struct header *header, const char *bytes, size_t len)
 	size_t need = header->text_len + len, room = header->text_room;
 	char *text;
 
+	if (len == 0)
+		return true;
 	if (need > room) {
 		for (room = room == 0 ? TEXT_ROOM_MIN : room; room < need;)
 			room *= 2;

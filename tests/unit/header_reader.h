@@ -45,32 +45,44 @@ static inline void reader_add(struct reader *reader, const char *text, size_t le
 	reader->address[reader->addresses++] = strndup(text, len);
 }
 
+/* Behind white space and comments. */
+static inline size_t reader_skip(const char *value, size_t len, size_t at)
+{
+	size_t depth = 0;
+
+	for (; at < len; at++) {
+		char c = value[at];
+
+		if (c == '(')
+			depth++;
+		else if (c == ')' && depth > 0)
+			depth--;
+		else if (c == '\\' && depth > 0)
+			at++;
+		else if (depth == 0 && (c == '\0' || strchr(" \t\r\n", c) == NULL))
+			break;
+	}
+	return at;
+}
+
 /* The value without comments, and without quoted strings that are no local part. */
 static inline size_t reader_reduce(const char *value, size_t len, char *out)
 {
-	size_t kept = 0, depth = 0;
+	size_t kept = 0, at;
 
-	for (size_t i = 0; i < len; i++) {
-		char c = value[i];
+	for (at = reader_skip(value, len, 0); at < len; at = reader_skip(value, len, at)) {
+		size_t from = at++, after;
 
-		if (c == '"' && depth == 0) {
-			size_t from = i + 1, at;
-
-			for (i = from; i < len && value[i] != '"'; i++)
-				i += value[i] == '\\';
-			for (at = i + 1; at < len && strchr(" \t\r\n", value[at]) != NULL;)
-				at++;
-			for (; at < len && (value[at] == '@' || value[at] == '(') && from < i;
-				from++)
-				out[kept++] = value[from];
-		} else if (c == '(') {
-			depth++;
-		} else if (c == ')' && depth > 0) {
-			depth--;
-		} else if (c == '\\') {
-			i++;
-		} else if (depth == 0) {
-			out[kept++] = c;
+		if (value[from] != '"') {
+			out[kept++] = value[from];
+			continue;
+		}
+		while (at < len && value[at] != '"')
+			at += value[at] == '\\' ? 2 : 1;
+		after = reader_skip(value, len, ++at);
+		if (after < len && value[after] == '@') {
+			memcpy(out + kept, value + from + 1, at - from - 2);
+			kept += at - from - 2;
 		}
 	}
 	return kept;
@@ -87,7 +99,8 @@ static inline void reader_element(struct reader *reader, const char *text, size_
 			close == NULL ? len - (size_t)(open - text) : (size_t)(close - open));
 		return;
 	}
-	colon = memchr(text, '[', len) == NULL ? memrchr(text, ':', len) : NULL; /* a group's */
+	close = memchr(text, '[', len); /* a literal may hold colons */
+	colon = memrchr(text, ':', close == NULL ? len : (size_t)(close - text)); /* a group's */
 	if (colon != NULL) {
 		len -= (size_t)(colon + 1 - text);
 		text = colon + 1;
