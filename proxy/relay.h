@@ -52,6 +52,10 @@ bool data_refused(const struct session *session);
 
 /* What DATA and BDAT share, in verb_data.c.  First, where a message's octets go on their way. */
 struct evbuffer *data_out(const struct session *session);
+/* ... and where body.c writes them: the header stage, while the header lasts. */
+struct evbuffer *data_in(const struct session *session);
+/* The reply that a message given up is answered: transaction.refusal. */
+void data_tell_refusal(struct session *session);
 void data_write_trace(struct session *session);
 /* The most octets that this message may have, by our limits and the backend's. */
 uint64_t data_limit(const struct session *session);
@@ -72,6 +76,8 @@ void bdat_refused(struct session *session, const struct smtp_reply *reply);
 void bdat_decide(struct session *session);
 void bdat_reply(struct session *session, const struct smtp_reply *reply);
 void bdat_send_end(struct session *session);
+/* The header stage let pass what was read of a chunk. */
+void bdat_passed(struct session *session);
 /* The backend takes octets again. */
 void bdat_advance(struct session *session);
 void data_resume(struct session *session);

@@ -90,6 +90,8 @@ struct session {
 	uint64_t account, credential, version;
 	uint64_t message_bytes; /* the account's own limits; 0: none */
 	unsigned recipients;
+	enum ipc_from_policy from_policy;
+	char token[IPC_TOKEN_MAX + 1]; /* the account's, for abuse reports; "": none */
 	struct sasl_exchange *sasl;
 	struct transaction *transaction;
 	struct backend *backend;

@@ -7,6 +7,7 @@
 #include "common/id.h"
 #include "common/log.h"
 #include "proxy/auth_client.h"
+#include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/session.h"
 
@@ -113,6 +114,7 @@ void transaction_close(struct session *session)
 	write_line(session);
 	counter_add(COUNTER_BODY_BYTES, t->body.bytes_in);
 	session->transaction = NULL;
+	author_free(&t->author);
 	chunk_queue_close(&t->chunks.queue);
 	free(t->stored_reply);
 	free(t);

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct author;
 struct session;
 
 enum take_state { TAKE_NONE, TAKE_PENDING, TAKE_GRANTED, TAKE_REFUSED, TAKE_SETTLED };
@@ -40,9 +41,11 @@ struct transaction {
 	uint16_t code;      /* the reply that decided, for the log */
 	const char *reason; /* a word for the log; NULL: the backend's reply */
 	struct body body;
-	bool discarding;      /* refusal or stored_reply answers the end of data */
-	uint64_t discard_end; /* of the body's octets that a revoked client is read on to */
-	struct chunks chunks; /* of a message that comes by BDAT */
+	bool discarding;       /* refusal or stored_reply answers the end of data */
+	uint64_t discard_end;  /* of the body's octets that a revoked client is read on to */
+	struct author *author; /* while the header lasts */
+	bool all_in;           /* the end of data came; owner_answer() goes on with it */
+	struct chunks chunks;  /* of a message that comes by BDAT */
 	enum reply_id refusal;
 	char *stored_reply; /* the backend's, well formed; owned */
 	size_t stored_len;

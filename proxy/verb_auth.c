@@ -208,6 +208,9 @@ static bool accept_login(struct session *session, const struct ipc_auth_verdict 
 	session->version = verdict->version;
 	session->message_bytes = verdict->message_bytes;
 	session->recipients = verdict->recipients;
+	session->from_policy = (enum ipc_from_policy)verdict->from_policy;
+	memcpy(session->token, verdict->token, verdict->token_len);
+	session->token[verdict->token_len] = '\0';
 	stream_set_secret(session->stream, false);
 	counter_add(COUNTER_SESSIONS_AUTHENTICATED, 1);
 	acceptor_session_welcome(session->worker->acceptor, session);

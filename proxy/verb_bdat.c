@@ -10,6 +10,7 @@
  * one chunk, and the others get 503 until RSET or EHLO.
  */
 #include "common/log.h"
+#include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/relay.h"
 #include "proxy/session.h"
@@ -35,8 +36,7 @@ static void tell_failure(struct session *session)
 	switch ((enum chunk_refusal)t->chunks.refusal) {
 	case CHUNK_REFUSAL_REPLY:
 		t->code = (uint16_t)reply_code(t->refusal);
-		if (t->refusal != REPLY_REVOKED) /* session_boundary() says that one */
-			session_reply(session, t->refusal);
+		data_tell_refusal(session);
 		return;
 	case CHUNK_REFUSAL_POLICY:
 		relay_refuse_policy(session, &t->verdict);
@@ -222,9 +222,6 @@ static void end_chunk(struct session *session)
 	char line[REPLY_MAX];
 
 	if (session->chunk.last) {
-		body_finish(&session->transaction->body, data_out(session));
-		if (refused_by_content(session))
-			return;
 		client_set_state(session, CLIENT_END);
 		end_message(session);
 		return;
@@ -251,6 +248,40 @@ static size_t drop(struct session *session, size_t len)
 	return taken;
 }
 
+void bdat_passed(struct session *session)
+{
+	if (session->chunk.left > 0 || !session->chunk.last)
+		push(session, false);
+	if (session->chunk.left == 0)
+		end_chunk(session);
+	else if (is_full(session))
+		data_pause(session);
+}
+
+/* Octets of the chunk at hand, perhaps its last, are with body.c: on through the header stage. */
+static void took(struct session *session)
+{
+	struct transaction *t = session->transaction;
+	enum reply_id reply;
+	const char *reason;
+
+	t->all_in = session->chunk.left == 0 && session->chunk.last;
+	if (t->all_in)
+		body_finish(&t->body, data_in(session));
+	if (refused_by_content(session))
+		return;
+	switch (author_pass(session, data_out(session), t->all_in, &reply, &reason)) {
+	case AUTHOR_PASS:
+		bdat_passed(session);
+		break;
+	case AUTHOR_WAIT:
+		break;
+	case AUTHOR_REFUSED:
+		bdat_fail(session, reply, reason);
+		break;
+	}
+}
+
 size_t bdat_read(struct session *session, const uint8_t *bytes, size_t len)
 {
 	size_t taken = session->chunk.left < len ? (size_t)session->chunk.left : len;
@@ -258,20 +289,13 @@ size_t bdat_read(struct session *session, const uint8_t *bytes, size_t len)
 
 	if (session->state == CLIENT_SKIP)
 		return drop(session, len);
-	if (taken == 0)
+	if (taken == 0 || author_waiting(session))
 		return 0;
-	(void)body_feed(&session->transaction->body, bytes, taken, &consumed, data_out(session));
+	(void)body_feed(&session->transaction->body, bytes, taken, &consumed, data_in(session));
 	require(consumed == taken);
 	session->chunk.left -= taken;
 	client_arm(session);
-	if (refused_by_content(session))
-		return taken;
-	if (session->chunk.left > 0 || !session->chunk.last)
-		push(session, false);
-	if (session->chunk.left == 0)
-		end_chunk(session);
-	else if (is_full(session))
-		data_pause(session);
+	took(session);
 	return taken;
 }
 
@@ -279,7 +303,8 @@ void bdat_advance(struct session *session)
 {
 	struct transaction *t = session->transaction;
 
-	if (t == NULL || t->chunks.mode == CHUNKS_NONE || t->chunks.failed)
+	if (t == NULL || t->chunks.mode == CHUNKS_NONE || t->chunks.failed ||
+		author_waiting(session))
 		return;
 	if (session->state == CLIENT_CHUNK) {
 		push(session, false);
@@ -312,12 +337,13 @@ void bdat_decide(struct session *session)
 	if (t->take == TAKE_GRANTED && (!asked || t->data_code == 354)) {
 		enum body_mode text = asked ? BODY_CHUNKS_TO_DATA : BODY_CHUNKS;
 		body_init(&t->body, t->mail.body == BODY_BINARYMIME ? BODY_BINARY : text);
+		t->body.failed = !author_begin(session, asked);
 		if (asked)
 			backend_begin_body(session->backend);
 		data_write_trace(session);
 		client_set_state(session, CLIENT_CHUNK);
 		if (session->chunk.left == 0)
-			end_chunk(session);
+			took(session);
 		else
 			session_continue(session);
 	} else if (t->take == TAKE_REFUSED) {
@@ -442,7 +468,7 @@ enum flow verb_bdat(struct session *session, const struct command *command)
 	} else if (!begun) {
 		return first_chunk(session);
 	} else if (session->chunk.left == 0) {
-		end_chunk(session);
+		took(session);
 	}
 	return went(session);
 }

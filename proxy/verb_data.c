@@ -10,6 +10,7 @@
 #include "common/counters.h"
 #include "common/log.h"
 #include "proxy/auth_client.h"
+#include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/queue_id.h"
 #include "proxy/relay.h"
@@ -153,13 +154,6 @@ void data_advance(struct session *session)
 	decide(session);
 }
 
-/* Nothing asks about the header's addresses yet. */
-void owner_answer(struct session *session, const struct ipc_policy_verdict *verdict)
-{
-	(void)session;
-	(void)verdict;
-}
-
 void take_answer(struct session *session, const struct ipc_policy_verdict *verdict)
 {
 	struct transaction *t = session->transaction;
@@ -196,6 +190,13 @@ struct evbuffer *data_out(const struct session *session)
 					      : backend_body(session->backend);
 }
 
+struct evbuffer *data_in(const struct session *session)
+{
+	struct evbuffer *in = author_in(session);
+
+	return in != NULL ? in : data_out(session);
+}
+
 void data_write_trace(struct session *session)
 {
 	const struct config *config = session->worker->config;
@@ -228,6 +229,7 @@ static void begin_body(struct session *session)
 	struct transaction *t = session->transaction;
 
 	body_init(&t->body, BODY_DATA);
+	t->body.failed = !author_begin(session, true);
 	backend_begin_body(session->backend);
 	data_write_trace(session);
 	client_set_state(session, CLIENT_BODY);
@@ -257,6 +259,20 @@ void data_abandon(struct session *session, enum reply_id reply, const char *reas
 	session_continue(session);
 }
 
+void data_tell_refusal(struct session *session)
+{
+	const struct transaction *t = session->transaction;
+	char line[REPLY_MAX];
+
+	if (t->refusal == REPLY_REVOKED)
+		return; /* session_boundary() says that one */
+	if (t->refusal == REPLY_FROM_NOT_OWNED || t->refusal == REPLY_FROM_UNREADABLE)
+		session_reply_bytes(
+			session, line, reply_format_with_id(t->refusal, t->id, line, sizeof line));
+	else
+		session_reply(session, t->refusal);
+}
+
 /* The reply at the end of a message that is not wanted; rest: octets that came behind it, which
  * nothing else would offer again. */
 static void answer_discarded(struct session *session, size_t rest)
@@ -267,8 +283,8 @@ static void answer_discarded(struct session *session, size_t rest)
 	t->code = (uint16_t)code;
 	if (t->stored_reply != NULL)
 		session_reply_bytes(session, t->stored_reply, t->stored_len);
-	else if (t->refusal != REPLY_REVOKED) /* session_boundary() says that one */
-		session_reply(session, t->refusal);
+	else
+		data_tell_refusal(session);
 	if (code == 421 && !session->revoked)
 		session_close(session, "backend said 421");
 	else
@@ -323,17 +339,6 @@ bool data_refusal(struct session *session, enum reply_id *reply_out, const char 
 	return *reply_out != REPLY_OK;
 }
 
-static bool refused_by_content(struct session *session)
-{
-	enum reply_id reply;
-	const char *reason;
-
-	if (!data_refusal(session, &reply, &reason))
-		return false;
-	data_abandon(session, reply, reason);
-	return true;
-}
-
 void data_end(struct session *session)
 {
 	struct transaction *t = session->transaction;
@@ -345,29 +350,97 @@ void data_end(struct session *session)
 		intent_answer(session, false);
 }
 
-size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
+/* What was read is on its way: the next of it, or the end. */
+static void go_on(struct session *session)
 {
-	struct transaction *t = session->transaction;
-	size_t consumed = 0;
-
-	if (session->state == CLIENT_DISCARD)
-		return discard(session, bytes, len);
-	enum body_status status = body_feed(&t->body, bytes, len, &consumed, data_out(session));
-	client_arm(session);
-	if (refused_by_content(session)) {
-		if (status == BODY_END)
-			answer_discarded(session, len - consumed);
-		return consumed;
-	}
-	if (status == BODY_END) {
+	if (session->transaction->all_in) {
 		client_set_state(session, CLIENT_END);
 		data_end(session); /* the last octets leave together with the end */
-		return consumed;
+		return;
 	}
 	backend_flush_body(session->backend);
 	if (backend_full(session->backend))
 		data_pause(session);
+}
+
+/* Abandons the message; when it was all in, rest octets came behind it. */
+static void refuse_body(
+	struct session *session, enum reply_id reply, const char *reason, size_t rest)
+{
+	bool all_in = session->transaction->all_in;
+
+	data_abandon(session, reply, reason);
+	if (all_in)
+		answer_discarded(session, rest);
+}
+
+size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)
+{
+	struct transaction *t = session->transaction;
+	enum reply_id reply;
+	const char *reason;
+	size_t consumed = 0;
+
+	if (session->state == CLIENT_DISCARD)
+		return discard(session, bytes, len);
+	if (author_waiting(session))
+		return 0;
+	t->all_in = body_feed(&t->body, bytes, len, &consumed, data_in(session)) == BODY_END;
+	client_arm(session);
+	if (data_refusal(session, &reply, &reason)) {
+		refuse_body(session, reply, reason, len - consumed);
+		return consumed;
+	}
+	switch (author_pass(session, data_out(session), t->all_in, &reply, &reason)) {
+	case AUTHOR_PASS:
+		go_on(session);
+		break;
+	case AUTHOR_WAIT:
+		break;
+	case AUTHOR_REFUSED:
+		refuse_body(session, reply, reason, len - consumed);
+		break;
+	}
 	return consumed;
+}
+
+void owner_answer(struct session *session, const struct ipc_policy_verdict *verdict)
+{
+	struct transaction *t = session->transaction;
+	bool chunks = t->chunks.mode != CHUNKS_NONE;
+	enum reply_id reply;
+	const char *reason;
+
+	if (t->author == NULL || t->discarding || t->chunks.failed) {
+		client_arm(session); /* the message is given up meanwhile */
+		return;
+	}
+	if (verdict->policy == IPC_POLICY_REVOKED)
+		session->revoked = true;
+	switch (author_answered(
+		session, (enum ipc_policy)verdict->policy, data_out(session), &reply, &reason)) {
+	case AUTHOR_PASS:
+		client_arm(session);
+		if (chunks)
+			bdat_passed(session);
+		else
+			go_on(session);
+		break;
+	case AUTHOR_WAIT:
+		return;
+	case AUTHOR_REFUSED:
+		if (session->revoked) {
+			reply = REPLY_REVOKED;
+			reason = "revoked";
+		}
+		if (chunks)
+			bdat_fail(session, reply, reason);
+		else
+			refuse_body(session, reply, reason, 0);
+		break;
+	}
+	if (session->state != CLIENT_CLOSED)
+		session_continue(session);
 }
 
 void data_pause(struct session *session)
