@@ -99,6 +99,8 @@ static uint64_t deadline(const struct session *session, uint64_t now)
 
 void client_arm(struct session *session)
 {
+	if (session->await != AWAIT_NONE) /* its own deadline counts */
+		return;
 	session->deadline_ms = deadline(session, clock_monotonic_ms());
 	if (session->deadline_ms == 0)
 		return;
