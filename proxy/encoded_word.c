@@ -192,29 +192,29 @@ static bool neutralise(enum family family, char *text, size_t *len)
 }
 
 enum encoded_status encoded_word_next(
-	const char *text, size_t len, size_t *at, char *out, size_t *out_len)
+	const char *text, size_t len, size_t from, struct encoded_word *out)
 {
-	const char *start = *at >= len ? NULL : memmem(text + *at, len - *at, "=?", 2);
+	const char *start = from >= len ? NULL : memmem(text + from, len - from, "=?", 2);
 	const char *end = text + len, *mark, *last;
 	enum family family;
 	bool decoded;
 
-	*out_len = 0;
+	out->len = 0;
 	if (start == NULL)
 		return ENCODED_NONE;
-	start += 2;
-	mark = memchr(start, '?', (size_t)(end - start)); /* behind the charset */
+	mark = memchr(start + 2, '?', (size_t)(end - start - 2)); /* behind the charset */
 	if (mark == NULL || end - mark < 5 || mark[2] != '?' ||
-		!find_family(start, (size_t)(mark - start), &family))
+		!find_family(start + 2, (size_t)(mark - start - 2), &family))
 		return ENCODED_BROKEN;
 	last = memmem(mark + 3, (size_t)(end - mark - 3), "?=", 2);
 	if (last == NULL || last - mark - 3 > ENCODED_WORD_MAX)
 		return ENCODED_BROKEN;
+	out->start = (size_t)(start - text);
+	out->end = (size_t)(last + 2 - text);
 	if (mark[1] == 'q' || mark[1] == 'Q')
-		decoded = decode_q(mark + 3, (size_t)(last - mark - 3), out, out_len);
+		decoded = decode_q(mark + 3, (size_t)(last - mark - 3), out->text, &out->len);
 	else
 		decoded = (mark[1] == 'b' || mark[1] == 'B') &&
-			  decode_b(mark + 3, (size_t)(last - mark - 3), out, out_len);
-	*at = (size_t)(last + 2 - text);
-	return decoded && neutralise(family, out, out_len) ? ENCODED_WORD : ENCODED_BROKEN;
+			  decode_b(mark + 3, (size_t)(last - mark - 3), out->text, &out->len);
+	return decoded && neutralise(family, out->text, &out->len) ? ENCODED_WORD : ENCODED_BROKEN;
 }

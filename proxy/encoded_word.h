@@ -13,16 +13,20 @@ enum { ENCODED_WORD_MAX = 1024 };
 
 enum encoded_status {
 	ENCODED_NONE,   /* no "=?" from there on */
-	ENCODED_WORD,   /* decoded; *at is behind it */
+	ENCODED_WORD,   /* decoded */
 	ENCODED_BROKEN, /* "=?" that begins no well-formed word, of a charset that is not known,
 			   with controls in it, or too long */
 };
 
-/*
- * Looks for the next encoded word at or after text[*at].  out holds ENCODED_WORD_MAX octets:
- * ASCII octets in it are ASCII characters; every other character is one or more octets above 127.
- */
-enum encoded_status encoded_word_next(const char *text, size_t len, size_t *at, char *out,
-	size_t *out_len) __attribute__((warn_unused_result));
+struct encoded_word {
+	size_t start, end; /* where it stands in the text */
+	/* ASCII octets in it are ASCII characters; any other character is one octet above 127. */
+	size_t len;
+	char text[ENCODED_WORD_MAX];
+};
+
+/* The next encoded word at or after text[from]. */
+enum encoded_status encoded_word_next(const char *text, size_t len, size_t from,
+	struct encoded_word *out) __attribute__((warn_unused_result));
 
 #endif

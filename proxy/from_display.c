@@ -5,15 +5,18 @@
  *
  *   quoted string   "ceo@victim.example" is fine, for every reader knows quotes; within brackets
  *                   it is not: "<ceo@victim.example>" is found by searching for "<"
- *   comment         no "@", for there are readers that know no comments; no brackets
- *   encoded word    no "@", for there are readers that decode before they parse; no ">"; and
- *                   nothing that would end the quoted string or comment that it stands in
+ *   comment         no "@", for there are readers that know no comments; no brackets; and no single
+ *                   quote mark, which would turn quoted and unquoted around for them
+ *   encoded word    no "@", for there are readers that decode before they parse; no brackets; and
+ *                   nothing that would end the quoted string or comment that it stands in, or
+ *                   begin one that takes in more than itself
  *
- * An "@" of an address that is in the list may stand anywhere: clients repeat it as the name.
+ * An address that is in the list may be repeated: there are clients that make it the name.
  * Proxy process, loop thread; pure.
  */
 #include "proxy/from_display.h"
 
+#include "common/log.h"
 #include "proxy/encoded_word.h"
 
 #include <string.h>
@@ -23,6 +26,11 @@ enum text_kind { TEXT_PLAIN, TEXT_QUOTED, TEXT_COMMENT };
 struct text {
 	const char *bytes;
 	size_t len;
+};
+
+struct display {
+	const char *value;
+	const struct from_list *list;
 };
 
 /* Could c be a part of an address that it stands beside? */
@@ -93,26 +101,64 @@ static bool has_bare_brackets(const struct text *text)
 	return false;
 }
 
-static bool decoded_plain(
-	const struct text *decoded, enum text_kind kind, const struct from_list *list)
+static bool even_quotes(const struct text *text)
 {
-	static const char *const never[] = {
-		[TEXT_PLAIN] = ">",
-		[TEXT_QUOTED] = ">\"\\",
-		[TEXT_COMMENT] = ">()\\",
-	};
+	bool even = true;
 
-	return !has(decoded, never[kind]) && names_no_other(decoded, list);
+	for (size_t i = 0; i < text->len; i++)
+		even ^= text->bytes[i] == '"';
+	return even;
+}
+
+static bool balanced(const struct text *text)
+{
+	size_t depth = 0;
+
+	for (size_t i = 0; i < text->len; i++) {
+		if (text->bytes[i] == ')' && depth-- == 0)
+			return false;
+		depth += text->bytes[i] == '(';
+	}
+	return depth == 0 && even_quotes(text);
+}
+
+/* The octets at word, as they stand, are all of a display name. */
+static bool is_name(const struct display *display, const char *word, size_t len)
+{
+	for (unsigned i = 0; i < display->list->count; i++) {
+		const struct from_mailbox *mailbox = &display->list->mailboxes[i];
+
+		if (word == display->value + mailbox->name_at && len == mailbox->name_len)
+			return true;
+	}
+	return false;
+}
+
+static bool decoded_plain(
+	const struct display *display, const struct text *decoded, enum text_kind kind, bool whole)
+{
+	bool names = memchr(decoded->bytes, '@', decoded->len) != NULL;
+
+	switch (kind) {
+	case TEXT_PLAIN: /* beside anything else the address would be a longer one */
+		return !has(decoded, "<>\\") && balanced(decoded) &&
+		       (!names || (whole && names_no_other(decoded, display->list)));
+	case TEXT_QUOTED:
+		return !has(decoded, ">\"\\") && names_no_other(decoded, display->list);
+	case TEXT_COMMENT:
+		return !has(decoded, "<>()\\") && even_quotes(decoded) && !names;
+	}
+	panic("no such kind");
 }
 
 static bool encoded_plain(
-	const struct text *text, enum text_kind kind, const struct from_list *list)
+	const struct display *display, const struct text *text, enum text_kind kind)
 {
-	char decoded[ENCODED_WORD_MAX];
-	size_t at = 0, len;
+	struct encoded_word word; /* 1 KiB, not to be cleared for nothing */
 
+	word.end = 0;
 	for (;;) {
-		switch (encoded_word_next(text->bytes, text->len, &at, decoded, &len)) {
+		switch (encoded_word_next(text->bytes, text->len, word.end, &word)) {
 		case ENCODED_NONE:
 			return true;
 		case ENCODED_BROKEN:
@@ -120,14 +166,15 @@ static bool encoded_plain(
 		case ENCODED_WORD:
 			break;
 		}
-		if (!decoded_plain(&(struct text){decoded, len}, kind, list))
+		if (!decoded_plain(display, &(struct text){word.text, word.len}, kind,
+			    is_name(display, text->bytes + word.start, word.end - word.start)))
 			return false;
 	}
 }
 
-static bool text_plain(const struct text *text, enum text_kind kind, const struct from_list *list)
+static bool text_plain(const struct display *display, const struct text *text, enum text_kind kind)
 {
-	if (!encoded_plain(text, kind, list))
+	if (!encoded_plain(display, text, kind))
 		return false;
 	switch (kind) {
 	case TEXT_PLAIN: /* an "@" or a bracket in it is the grammar's own */
@@ -137,9 +184,11 @@ static bool text_plain(const struct text *text, enum text_kind kind, const struc
 			return true;
 		break;
 	case TEXT_COMMENT:
+		if (!even_quotes(text))
+			return false;
 		break;
 	}
-	return !has_bare_brackets(text) && names_no_other(text, list);
+	return !has_bare_brackets(text) && names_no_other(text, display->list);
 }
 
 /* The end of the quoted string or comment that begins at at: its closing octet. */
@@ -161,23 +210,37 @@ static size_t closing(const char *value, size_t at)
 	return at;
 }
 
+static bool has_encoded(const struct text *text)
+{
+	return text->len > 0 && memmem(text->bytes, text->len, "=?", 2) != NULL;
+}
+
 bool from_display_plain(const char *value, size_t len, const struct from_list *list)
 {
-	size_t from = 0;
+	const struct display display = {value, list};
+	bool encoded = false, named = false;
+	struct text text = {.bytes = value};
 
-	for (size_t at = 0; at < len; at++) {
-		enum text_kind kind = value[at] == '"' ? TEXT_QUOTED : TEXT_COMMENT;
-		size_t end;
+	for (size_t at = 0; at <= len; at++) {
+		enum text_kind kind;
 
-		if (value[at] != '"' && value[at] != '(')
+		if (at < len && value[at] != '"' && value[at] != '(')
 			continue;
-		if (!text_plain(&(struct text){value + from, at - from}, TEXT_PLAIN, list))
+		text.len = (size_t)(value + at - text.bytes);
+		encoded |= has_encoded(&text);
+		if (!text_plain(&display, &text, TEXT_PLAIN))
 			return false;
-		end = closing(value, at);
-		if (!text_plain(&(struct text){value + at + 1, end - at - 1}, kind, list))
+		if (at == len)
+			break;
+		kind = value[at] == '"' ? TEXT_QUOTED : TEXT_COMMENT;
+		text.bytes = value + at + 1;
+		at = closing(value, at);
+		text.len = (size_t)(value + at - text.bytes);
+		named |= kind == TEXT_QUOTED && has(&text, "@");
+		if (!text_plain(&display, &text, kind))
 			return false;
-		at = end;
-		from = end + 1;
+		text.bytes = value + at + 1;
 	}
-	return text_plain(&(struct text){value + from, len - from}, TEXT_PLAIN, list);
+	/* A decoded comma makes "ceo@victim.example" in quotes an element of its own. */
+	return !(encoded && named);
 }
