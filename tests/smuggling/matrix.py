@@ -36,7 +36,7 @@ PATIENCE = 30
 
 # ----------------------------------------------------------------------------- modes
 class Mode:
-    """How a body travels.  send(client, parts, gap) does it and leaves one reply to be read.
+    """How a body travels.  send(client, parts, gap) does it and returns the reply to it.
 
     port: of the sandbox.  refusals: codes for what is not CRLF alone; None: normalised.
     """
@@ -60,12 +60,14 @@ def send_parts(client, parts, gap):
 def by_data(client, parts, gap):
     client.command("DATA", 354)
     send_parts(client, parts, gap)
+    return client.reply()
 
 
 def by_bdat(client, parts, gap):
     """One chunk, however it is cut on its way."""
     client.send(b"BDAT %d LAST\r\n" % sum(len(part) for part in parts))
     send_parts(client, parts, gap)
+    return client.reply()
 
 
 def by_chunks(client, parts, gap):
@@ -73,8 +75,11 @@ def by_chunks(client, parts, gap):
     for part in parts[:-1]:
         send_parts(client, [b"BDAT %d\r\n" % len(part), part], gap)
     client.send(b"BDAT %d LAST\r\n" % len(parts[-1]) + parts[-1])
-    for _ in parts[:-1]:
-        client.reply(250)
+    replies = [client.reply() for _ in parts]
+    refused = [reply for reply in replies if reply.code != 250]
+    # Once a chunk was refused there is no message any more (RFC 3030 2).
+    assert refused in ([], replies[len(replies) - len(refused):]), replies
+    return (refused or replies[-1:])[0]
 
 
 ONCE = (SPLITS[0], SPLITS[2])
@@ -153,8 +158,7 @@ class Gate:
         try:
             with self.client(case.mode.port) as client:
                 client.mail(f"alice@{DOMAIN}", [f"good-{case.number}@example.net"])
-                case.mode.send(client, parts, case.gap)
-                answer = client.reply()
+                answer = case.mode.send(client, parts, case.gap)
                 case.reply = answer.text.partition("\n")[0]
                 if case.variant.legal:
                     self.second(client)
