@@ -30,8 +30,9 @@ class Variant:
     @property
     def shown(self):
         """The octets as a reader knows them."""
-        if len(self.octets) > 60:
-            return self.name
+        at = "(start) " if self.at == "start" else ""
+        if len(self.octets) > 24:
+            return at + self.name
         names = {13: "CR", 10: "LF", 0: "NUL", 9: "TAB", 11: "VT", 12: "FF", 26: "SUB", 32: "SP"}
         words, text = [], ""
         for octet in self.octets:
@@ -43,8 +44,7 @@ class Variant:
             words.append(names.get(octet, f"0x{octet:02X}"))
             text = ""
         words += [text] if text else []
-        shown = " ".join(words).replace("CR LF", "CRLF")
-        return f"(start) {shown}" if self.at == "start" else shown
+        return at + " ".join(words).replace("CR LF", "CRLF")
 
 
 NUL = ("550 5.6.0",)
@@ -98,7 +98,7 @@ VARIANTS = (
     Variant("A13", ".CRCRLF at the start", b".\r\r\n", at="start", refusals=NO_AUTHOR),
     Variant("A13", "LF.LF at the start", b"\n.\n", at="start", refusals=NO_AUTHOR),
     Variant("A13", "..CRLF at the start", b"..\r\n", at="start", refusals=NO_AUTHOR),
-    Variant("A13", "no header line, LF.LF", b"no header line at all\n.\n", at="start", refusals=NO_AUTHOR),
+    Variant("A13", "text that is no header, LF.LF", b"no header line at all\n.\n", at="start", refusals=NO_AUTHOR),
     Variant("A14", "From_ line, CRLF.LF", b"From ceo@example.test Mon Jan  1 00:00:00 2024\r\n.\n", at="start",
             refusals=NO_AUTHOR),
     Variant("A14", "From_ line in the body", b"\r\n\r\nFrom ceo@example.test Mon Jan  1 00:00:00 2024\r\n"),
