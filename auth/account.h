@@ -28,9 +28,12 @@ struct account {
 	uint64_t message_bytes; /* 0: no limit of its own */
 	uint32_t recipients;    /* in one message, likewise */
 	bool enabled;
-	bool hash_malformed;         /* there is one, too long for any known scheme */
+	bool hash_malformed; /* there is one, too long for any known scheme */
+	enum ipc_from_policy from_policy;
 	uint16_t login_len, phc_len; /* phc_len 0: no password */
 	uint8_t login[IPC_LOGIN_MAX];
+	uint8_t token_len; /* 0: none */
+	uint8_t token[IPC_TOKEN_MAX];
 	char phc[IPC_PHC_MAX + 1]; /* with a NUL */
 	struct sender_list senders;
 };

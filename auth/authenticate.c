@@ -304,6 +304,9 @@ static void on_known(struct login *login, const struct account *account)
 	verdict->version = account->version;
 	verdict->message_bytes = account->message_bytes;
 	verdict->recipients = account->recipients;
+	verdict->from_policy = (uint8_t)account->from_policy;
+	verdict->token_len = account->token_len;
+	memcpy(verdict->token, account->token, sizeof verdict->token);
 	if (!account->enabled) {
 		submit_dummy(login, REASON_DISABLED);
 	} else if (!has_usable_hash(login, account)) {

@@ -14,7 +14,8 @@ const struct query_info query_info[QUERY_COUNT] = {
 	[QUERY_ACCOUNT_LOOKUP] = {"account_lookup",
 		"SELECT account_id::int8, version::int8, login::text, password_hash::text,"
 		" enabled::bool, recipients::int4, message_bytes::int8, senders::text[],"
-		" sender_count::int4 FROM postern.account_lookup($1::text) LIMIT 2",
+		" sender_count::int4, from_policy::text, token::text"
+		" FROM postern.account_lookup($1::text) LIMIT 2",
 		1},
 	[QUERY_SENDER_OWNED] = {"sender_owned",
 		"SELECT postern.sender_owned($1::int8, $2::text)::bool", 2},
@@ -183,7 +184,62 @@ static void read_hash(const PGresult *rows, int column, struct account *account)
 	account->phc_len = (uint16_t)cell.len;
 }
 
-enum { ID, VERSION, LOGIN, HASH, ENABLED, RECIPIENTS, MESSAGE_BYTES, SENDERS, SENDER_COUNT };
+/* An unknown word is no answer: read as "the listener's", it might let through what was forbidden.
+ */
+static bool read_from_policy(const PGresult *rows, int column, struct account *account)
+{
+	static const char *const words[] = {[IPC_FROM_OFF] = "off",
+		[IPC_FROM_OBSERVE] = "observe",
+		[IPC_FROM_REJECT] = "reject",
+		[IPC_FROM_REWRITE] = "rewrite"};
+	struct cell cell = cell_at(rows, column);
+
+	account->from_policy = IPC_FROM_LISTENER;
+	if (cell.null)
+		return true;
+	for (size_t i = IPC_FROM_OFF; i < sizeof words / sizeof *words; i++) {
+		if (strlen(words[i]) == cell.len && memcmp(words[i], cell.bytes, cell.len) == 0) {
+			account->from_policy = (enum ipc_from_policy)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* It goes into a header as it is. */
+static bool read_token(const PGresult *rows, int column, struct account *account)
+{
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	struct cell cell = cell_at(rows, column);
+
+	if (cell.null)
+		return true;
+	if (cell.len == 0 || cell.len > sizeof account->token)
+		return false;
+	for (size_t i = 0; i < cell.len; i++) {
+		if (memchr(allowed, cell.bytes[i], sizeof allowed - 1) == NULL)
+			return false;
+	}
+	memcpy(account->token, cell.bytes, cell.len);
+	account->token_len = (uint8_t)cell.len;
+	return true;
+}
+
+enum {
+	ID,
+	VERSION,
+	LOGIN,
+	HASH,
+	ENABLED,
+	RECIPIENTS,
+	MESSAGE_BYTES,
+	SENDERS,
+	SENDER_COUNT,
+	FROM_POLICY,
+	TOKEN,
+	ACCOUNT_COLUMNS,
+};
 
 static bool read_account(const PGresult *rows, struct account *account)
 {
@@ -195,7 +251,8 @@ static bool read_account(const PGresult *rows, struct account *account)
 		!read_login(rows, LOGIN, account) || !get_bool(rows, ENABLED, &account->enabled) ||
 		!get_natural(rows, RECIPIENTS, 4, 0, &recipients) ||
 		!get_natural(rows, MESSAGE_BYTES, 8, 0, &account->message_bytes) ||
-		!get_natural(rows, SENDER_COUNT, 4, 0, &total))
+		!get_natural(rows, SENDER_COUNT, 4, 0, &total) ||
+		!read_from_policy(rows, FROM_POLICY, account) || !read_token(rows, TOKEN, account))
 		return false;
 	account->recipients = (uint32_t)recipients;
 	account->senders.total = (uint32_t)total;
@@ -205,12 +262,12 @@ static bool read_account(const PGresult *rows, struct account *account)
 
 enum query_answer query_parse_account(const PGresult *rows, struct account **account_out)
 {
-	static const Oid types[] = {OID_INT8, OID_INT8, OID_TEXT, OID_TEXT, OID_BOOL, OID_INT4,
-		OID_INT8, OID_TEXT_ARRAY, OID_INT4};
+	static const Oid types[ACCOUNT_COLUMNS] = {OID_INT8, OID_INT8, OID_TEXT, OID_TEXT, OID_BOOL,
+		OID_INT4, OID_INT8, OID_TEXT_ARRAY, OID_INT4, OID_TEXT, OID_TEXT};
 	size_t packed;
 
 	*account_out = NULL;
-	if (!shape_is(rows, SENDER_COUNT + 1, types))
+	if (!shape_is(rows, ACCOUNT_COLUMNS, types))
 		return QUERY_BAD;
 	if (PQntuples(rows) == 0)
 		return QUERY_NO_ROW;

@@ -37,18 +37,20 @@ struct peer { /* one channel of one proxy */
 	struct channel *channel;
 	struct idmap *sessions; /* struct session by its id */
 	struct idmap *logins;   /* struct login_slot by the session's id */
-	size_t requests;        /* MAIL and takes without an answer */
+	size_t requests;        /* MAIL, owners and takes without an answer */
 	bool attached;          /* ATTACH_DONE came: nothing may be announced any more */
 };
 
-enum request_kind { REQUEST_MAIL = 1, REQUEST_ATTACH };
+enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER, REQUEST_ATTACH };
 
 struct request { /* waits for an account or for sender_owned() */
 	enum request_kind kind;
 	uint64_t number, peer, session;
-	uint64_t transaction, started_ms; /* MAIL */
-	size_t sender_len;
-	uint8_t sender[IPC_PATH_MAX];
+	/* MAIL and OWNER */
+	uint64_t transaction, started_ms;
+	uint32_t question; /* OWNER */
+	size_t address_len;
+	uint8_t address[IPC_PATH_MAX];
 };
 
 struct service {
@@ -94,6 +96,7 @@ bool session_holds(
 
 /* serve_mail.c: may it send as this address, now */
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);
+void serve_owner_request(struct peer *peer, uint64_t id, const void *payload);
 
 /* serve_take.c: limits, and what became of the message */
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * MAIL: whether the session lives, whether a limit is known to be empty, and whether the account
- * owns the envelope sender; see serve.h.
+ * owns the envelope sender.  And the same about an address of the header, limits left out.  See
+ * serve.h.
  */
 #include "auth/serve.h"
 
@@ -14,17 +15,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void send_owner(
+	struct peer *peer, uint64_t transaction, uint32_t question, enum ipc_policy policy)
+{
+	struct ipc_owner_verdict verdict;
+
+	memset(&verdict, 0, sizeof verdict);
+	verdict.question = question;
+	verdict.policy = (uint8_t)policy;
+	channel_send(peer->channel, IPC_OWNER_VERDICT, transaction, &verdict, sizeof verdict);
+}
+
 /* Answers and frees. */
 static void answer(struct service *service, struct request *request, enum ipc_policy policy,
 	const struct query_quota_row *row)
 {
 	struct peer *peer = peer_find(service, request->peer);
+	bool mail = request->kind == REQUEST_MAIL;
 
 	if (peer != NULL) {
 		peer->requests--;
-		peer_send_policy(peer, IPC_MAIL_VERDICT, request->transaction, policy, row);
+		if (mail)
+			peer_send_policy(peer, IPC_MAIL_VERDICT, request->transaction, policy, row);
+		else
+			send_owner(peer, request->transaction, request->question, policy);
 	}
-	if (policy == IPC_POLICY_SENDER)
+	/* What becomes of a header's address is the proxy's to decide, and to count. */
+	if (mail && policy == IPC_POLICY_SENDER)
 		counter_add(COUNTER_SENDERS_REFUSED, 1);
 	free(request);
 }
@@ -56,8 +73,8 @@ static void ask_owned(struct service *service, struct request *request, uint64_t
 		return;
 	}
 	snprintf(id, sizeof id, "%" PRIu64, account);
-	memcpy(address, request->sender, request->sender_len);
-	address[request->sender_len] = '\0';
+	memcpy(address, request->address, request->address_len);
+	address[request->address_len] = '\0';
 	if (!idmap_put(service->requests, request->number, request)) {
 		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
 		return;
@@ -69,14 +86,14 @@ static void ask_owned(struct service *service, struct request *request, uint64_t
 	}
 }
 
-static void check_sender(
+static void check_address(
 	struct service *service, struct request *request, const struct account *account)
 {
-	if (!sender_plain(request->sender, request->sender_len)) {
+	if (!sender_plain(request->address, request->address_len)) {
 		answer(service, request, IPC_POLICY_SENDER, NULL);
 		return;
 	}
-	switch (sender_match(&account->senders, request->sender, request->sender_len)) {
+	switch (sender_match(&account->senders, request->address, request->address_len)) {
 	case SENDER_OWNED:
 		answer(service, request, IPC_POLICY_OK, NULL);
 		break;
@@ -89,7 +106,7 @@ static void check_sender(
 	}
 }
 
-static void on_mail_account(
+static void on_account(
 	enum account_answer known, const struct account *account, void *arg, uint64_t number)
 {
 	struct service *service = arg;
@@ -104,36 +121,66 @@ static void on_mail_account(
 		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
 	} else if (session == NULL || !session_holds(service, session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
-	} else if (quota_known_empty(service->quota, account->id, account->version,
+	} else if (request->kind == REQUEST_MAIL &&
+		   quota_known_empty(service->quota, account->id, account->version,
 			   clock_monotonic_ms(), &row)) {
 		counter_add(COUNTER_TAKES_REFUSED, 1);
 		answer(service, request, IPC_POLICY_LIMIT, &row);
 	} else {
-		check_sender(service, request, account);
+		check_address(service, request, account);
 	}
+}
+
+/* The question of a MAIL or about an owner; an address of at most IPC_PATH_MAX octets. */
+static void ask(struct request *request, struct peer *peer, const struct session *session,
+	uint64_t transaction, const uint8_t *address, size_t len)
+{
+	struct service *service = peer->service;
+
+	peer->requests++;
+	request->transaction = transaction;
+	request->started_ms = clock_monotonic_ms();
+	request->address_len = len;
+	memcpy(request->address, address, len);
+	account_cache_get(service->accounts, session->login, session->login_len, false,
+		request->started_ms, on_account, service, request->number);
 }
 
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload)
 {
 	const struct ipc_mail_request *mail = payload;
-	struct service *service = peer->service;
 	const struct session *session = session_find(peer, mail->session);
+	struct request *request = NULL;
 
 	if (session == NULL) {
 		peer_send_policy(peer, IPC_MAIL_VERDICT, id, IPC_POLICY_REVOKED, NULL);
 		return;
 	}
-	struct request *request =
-		peer_has_room(peer) ? request_new(peer, REQUEST_MAIL, mail->session) : NULL;
+	if (peer_has_room(peer))
+		request = request_new(peer, REQUEST_MAIL, mail->session);
 	if (request == NULL) {
 		peer_send_policy(peer, IPC_MAIL_VERDICT, id, IPC_POLICY_UNAVAILABLE, NULL);
 		return;
 	}
-	peer->requests++;
-	request->transaction = id;
-	request->started_ms = clock_monotonic_ms();
-	request->sender_len = mail->sender_len;
-	memcpy(request->sender, mail->sender, mail->sender_len);
-	account_cache_get(service->accounts, session->login, session->login_len, false,
-		request->started_ms, on_mail_account, service, request->number);
+	ask(request, peer, session, id, mail->sender, mail->sender_len);
+}
+
+void serve_owner_request(struct peer *peer, uint64_t id, const void *payload)
+{
+	const struct ipc_owner_request *owner = payload;
+	const struct session *session = session_find(peer, owner->session);
+	struct request *request = NULL;
+
+	if (session == NULL) {
+		send_owner(peer, id, owner->question, IPC_POLICY_REVOKED);
+		return;
+	}
+	if (peer_has_room(peer))
+		request = request_new(peer, REQUEST_OWNER, owner->session);
+	if (request == NULL) {
+		send_owner(peer, id, owner->question, IPC_POLICY_UNAVAILABLE);
+		return;
+	}
+	request->question = owner->question;
+	ask(request, peer, session, id, owner->address, owner->address_len);
 }

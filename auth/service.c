@@ -32,6 +32,7 @@ static handler *const handlers[IPC_TYPE_END] = {
 	[IPC_AUTH_REQUEST] = serve_auth_request,
 	[IPC_AUTH_CANCEL] = serve_auth_cancel,
 	[IPC_MAIL_REQUEST] = serve_mail_request,
+	[IPC_OWNER_REQUEST] = serve_owner_request,
 	[IPC_TAKE_REQUEST] = serve_take_request,
 	[IPC_INTENT] = serve_intent,
 	[IPC_OUTCOME] = serve_outcome,

@@ -21,6 +21,22 @@ CREATE TABLE plan (
 	message_bytes bigint NOT NULL DEFAULT -1 CHECK (message_bytes = -1 OR message_bytes > 0)
 );
 
+-- A token of 15 letters and digits, 75 random bits: base32 of the octets of a UUID of version 4, of
+-- each the lower five bits, but for the one that holds the version.
+CREATE FUNCTION token_new() RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+DECLARE
+	random bytea := uuid_send(gen_random_uuid());
+	token text := '';
+BEGIN
+	FOR i IN 0..15 LOOP
+		CONTINUE WHEN i = 6;
+		token := token || substr('abcdefghijklmnopqrstuvwxyz234567', 1 + (get_byte(random, i) & 31), 1);
+	END LOOP;
+	RETURN token;
+END
+$$;
+
 CREATE TABLE account (
 	account_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	version bigint NOT NULL DEFAULT nextval('postern.version_number'),
@@ -34,6 +50,10 @@ CREATE TABLE account (
 		CHECK (recipients_message = -1 OR recipients_message BETWEEN 1 AND 2147483647),
 	message_bytes bigint CHECK (message_bytes = -1 OR message_bytes > 0),
 	status text COLLATE "C" NOT NULL DEFAULT 'enabled' CHECK (status IN ('enabled', 'disabled')),
+	-- What is done about a header From that is not the account's; NULL: what the listener says.
+	from_policy text COLLATE "C" CHECK (from_policy IN ('off', 'observe', 'reject', 'rewrite')),
+	-- Names the account to the abuse desk, and to nobody else, in messages that it sent.
+	token text COLLATE "C" NOT NULL DEFAULT postern.token_new() UNIQUE CHECK (token ~ '^[a-z2-7]{12,32}$'),
 	-- ASCII letters in lower case; the service compares what it prepared in the same way.
 	login text COLLATE "C" NOT NULL UNIQUE
 		CHECK (octet_length(login) BETWEEN 1 AND 320 AND login = lower(login)),

@@ -16,10 +16,12 @@ $$;
 
 -- No row: unknown.  recipients and message_bytes limit one message, 0: no limit of its own.  senders:
 -- the first 32, 'a:' and an address, 'd:' and a domain, or '*'; sender_count goes up to 33, which says
--- that there are more: ask sender_owned().
+-- that there are more: ask sender_owned().  from_policy: off, observe, reject or rewrite, NULL: the
+-- listener's.  token: for the header of its messages, 1 to 32 of A-Z, a-z, 0-9, '.', '_' and '-';
+-- NULL: none.
 CREATE FUNCTION account_lookup(wanted text)
 	RETURNS TABLE (account_id bigint, version bigint, login text, password_hash text, enabled boolean,
-		recipients int, message_bytes bigint, senders text[], sender_count int)
+		recipients int, message_bytes bigint, senders text[], sender_count int, from_policy text, token text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -28,7 +30,8 @@ BEGIN
 		a.status = 'enabled',
 		greatest(coalesce(a.recipients_message, p.recipients_message), 0)::int,
 		greatest(coalesce(a.message_bytes, p.message_bytes), 0),
-		coalesce(s.list[1:32], '{}'), coalesce(cardinality(s.list), 0)
+		coalesce(s.list[1:32], '{}'), coalesce(cardinality(s.list), 0),
+		a.from_policy, a.token
 	FROM account a
 	JOIN plan p ON p.plan_id = a.plan_id
 	CROSS JOIN LATERAL (

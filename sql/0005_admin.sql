@@ -176,10 +176,54 @@ BEGIN
 END
 $$;
 
+-- What is done about a header From that is not the account's: off, observe, reject or rewrite; NULL for
+-- what the listener says.
+CREATE FUNCTION account_set_from_policy(login text, policy text) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF account_set_from_policy.policy NOT IN ('off', 'observe', 'reject', 'rewrite') THEN
+		RAISE EXCEPTION 'not a policy for From' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'It is off, observe, reject or rewrite; null for what the listener says.';
+	END IF;
+	UPDATE account SET from_policy = account_set_from_policy.policy
+	WHERE account_id = account_named(account_set_from_policy.login);
+END
+$$;
+
+-- Whose token a message bears.
+CREATE FUNCTION account_by_token(token text)
+	RETURNS TABLE (account_id bigint, login text, enabled boolean)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT a.account_id, a.login, a.status = 'enabled' FROM account a
+	WHERE a.token = lower(account_by_token.token COLLATE "C");
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no account has this token' USING ERRCODE = 'no_data_found',
+			HINT = 'It may have been rotated since, or the account is deleted: the log knows '
+				'the account of every message.';
+	END IF;
+END
+$$;
+
+-- Gives the account a new token and returns it; messages that bear the old one name nobody from now on.
+CREATE FUNCTION account_rotate_token(login text) RETURNS text
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	fresh text := token_new();
+BEGIN
+	UPDATE account SET token = fresh WHERE account_id = account_named(account_rotate_token.login);
+	RETURN fresh;
+END
+$$;
+
 -- A page of accounts in the order of their logins, those after `after`.
 CREATE FUNCTION account_list(after text DEFAULT '', page int DEFAULT 100)
 	RETURNS TABLE (account_id bigint, login text, enabled boolean, has_password boolean, plan text,
-		created_at timestamptz)
+		created_at timestamptz, from_policy text, token text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -187,7 +231,8 @@ BEGIN
 		RAISE EXCEPTION 'a page has 1 to 10000 rows' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	RETURN QUERY
-	SELECT a.account_id, a.login, a.status = 'enabled', a.password_hash IS NOT NULL, p.name, a.created_at
+	SELECT a.account_id, a.login, a.status = 'enabled', a.password_hash IS NOT NULL, p.name, a.created_at,
+		a.from_policy, a.token
 	FROM account a JOIN plan p ON p.plan_id = a.plan_id
 	WHERE a.login > coalesce(account_list.after, '')
 	ORDER BY a.login LIMIT account_list.page;
@@ -196,14 +241,14 @@ $$;
 
 CREATE FUNCTION account_show(login text)
 	RETURNS TABLE (account_id bigint, account text, enabled boolean, has_password boolean, plan text,
-		created_at timestamptz, version bigint, sender_count bigint)
+		created_at timestamptz, version bigint, sender_count bigint, from_policy text, token text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
 	SELECT a.account_id, a.login, a.status = 'enabled', a.password_hash IS NOT NULL, p.name,
 		a.created_at, greatest(a.version, p.version),
-		(SELECT count(*) FROM sender s WHERE s.account_id = a.account_id)
+		(SELECT count(*) FROM sender s WHERE s.account_id = a.account_id), a.from_policy, a.token
 	FROM account a JOIN plan p ON p.plan_id = a.plan_id
 	WHERE a.account_id = account_named(account_show.login);
 END
@@ -399,6 +444,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION account_add(text, text, text), accounts_add_many(text[], text, text),
 	account_set_password(text, text), account_set_enabled(text, boolean), account_set_plan(text, text),
+	account_set_from_policy(text, text), account_by_token(text), account_rotate_token(text),
 	account_list(text, int), account_show(text), sender_add(text, text), sender_del(text, text),
 	sender_list(text, text, int), limits_set(text, jsonb), limits_show(text), plan_set(text, jsonb), plan_list()
 TO postern_admin;

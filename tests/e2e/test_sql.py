@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """The schema by itself: privileges, look-up, versions, and the strictness of the limits."""
+import collections
 import random
 import threading
 import time
@@ -18,7 +19,8 @@ Take = namedtuple("Take", "result meter limit reset taken")
 
 SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "quota_take", "quota_give_back"}
 ADMIN_FUNCTIONS = {"contract", "account_add", "accounts_add_many", "account_set_password", "account_set_enabled",
-                   "account_set_plan", "account_list", "account_show", "sender_add", "sender_del", "sender_list",
+                   "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
+                   "account_list", "account_show", "sender_add", "sender_del", "sender_list",
                    "limits_set", "limits_show", "plan_set", "plan_list"}
 
 
@@ -94,6 +96,10 @@ def db():
     "SELECT postern.meter_turn(1, 1)",
     "SELECT postern.account_set_password('a', NULL)",
     "SELECT postern.account_add('mallory')",
+    "SELECT postern.account_set_from_policy('a', 'off')",
+    "SELECT * FROM postern.account_by_token('a')",
+    "SELECT postern.account_rotate_token('a')",
+    "SELECT postern.token_new()",
     "SELECT * FROM postern.account_list()",
     "SELECT postern.limits_set('a', '{}')",
     "CREATE TEMP TABLE shadow (a int)",
@@ -189,13 +195,15 @@ def test_lookup_gives_the_contract(db):
     account_id = db.account(login="Alice@Example.TEST")
     row = lookup(db, "aLICE@example.test")
     assert list(row) == ["account_id", "version", "login", "password_hash", "enabled", "recipients",
-                         "message_bytes", "senders", "sender_count"]
+                         "message_bytes", "senders", "sender_count", "from_policy", "token"]
     assert row["account_id"] == account_id
     assert row["login"] == "alice@example.test"
     assert row["password_hash"] == HASH
     assert row["enabled"] is True
     assert (row["recipients"], row["message_bytes"]) == (100, 0)
     assert (row["senders"], row["sender_count"]) == (["a:alice@example.test"], 1)
+    assert row["from_policy"] is None
+    assert row["token"] == one(db.owner, "SELECT token FROM postern.account WHERE account_id = %s", account_id)
 
 
 @pytest.mark.parametrize("login", ["", "nobody", "' OR 1=1--", "' OR ''='", "\\", "\\'", "$1", "%", "_", "*",
@@ -247,6 +255,63 @@ def test_lookup_tells_limits_of_one_message(db):
                      (db.login(account_id), '{"recipients_message": "unlimited", "message_bytes": null}'))
     row = lookup(db, db.login(account_id))
     assert (row["recipients"], row["message_bytes"]) == (0, 0)
+
+
+# ---------------------------------------------------------- the header From, tokens
+def test_lookup_tells_the_policy_of_from(db):
+    login = db.login(db.account())
+    for policy in ("off", "observe", "reject", "rewrite", None):
+        db.admin.execute("SELECT postern.account_set_from_policy(%s, %s)", (login, policy))
+        assert lookup(db, login)["from_policy"] == policy
+
+
+@pytest.mark.parametrize("policy", ["", "OFF", "listener", "rejected", "off "])
+def test_what_is_no_policy_of_from_is_refused(db, policy):
+    login = db.login(db.account())
+    db.admin.execute("SELECT postern.account_set_from_policy(%s, 'reject')", (login,))
+    with pytest.raises(errors.InvalidParameterValue):
+        db.admin.execute("SELECT postern.account_set_from_policy(%s, %s)", (login, policy))
+    assert lookup(db, login)["from_policy"] == "reject"
+    with pytest.raises(errors.CheckViolation):
+        db.owner.execute("UPDATE postern.account SET from_policy = %s WHERE login = %s", (policy, login))
+
+
+def test_a_policy_of_from_for_nobody(db):
+    with pytest.raises(errors.NoDataFound):
+        db.admin.execute("SELECT postern.account_set_from_policy('nobody@example.test', 'off')")
+
+
+def test_tokens_are_of_75_random_bits(db):
+    tokens = [row[0] for row in db.owner.execute("SELECT postern.token_new() FROM generate_series(1, 4000)")]
+    assert len(set(tokens)) == 4000
+    for place in range(15):
+        seen = collections.Counter(token[place] for token in tokens)
+        assert set(seen) == set("abcdefghijklmnopqrstuvwxyz234567"), place
+        assert max(seen.values()) < 250, place  # 125 is the mean, 11 the deviation
+    assert {len(token) for token in tokens} == {15}
+
+
+def test_a_token_names_its_account(db):
+    account_id = db.account()
+    login = db.login(account_id)
+    first = lookup(db, login)["token"]
+    for spelt in (first, first.upper()):
+        rows = db.admin.execute("SELECT * FROM postern.account_by_token(%s)", (spelt,)).fetchall()
+        assert rows == [(account_id, login, True)]
+    second = one(db.admin, "SELECT postern.account_rotate_token(%s)", login)
+    assert lookup(db, login)["token"] == second != first
+    assert one(db.admin, "SELECT login FROM postern.account_by_token(%s)", second) == login
+    for nobodys in (first, "", None, second + "a", "%", "_" * 15):
+        with pytest.raises(errors.NoDataFound):
+            db.admin.execute("SELECT * FROM postern.account_by_token(%s)", (nobodys,))
+    with pytest.raises(errors.NoDataFound):
+        db.admin.execute("SELECT postern.account_rotate_token('nobody@example.test')")
+
+
+def test_a_token_is_one_accounts_only(db):
+    token = lookup(db, db.login(db.account()))["token"]
+    with pytest.raises(errors.UniqueViolation):
+        db.owner.execute("UPDATE postern.account SET token = %s WHERE account_id = %s", (token, db.account()))
 
 
 # --------------------------------------------------------------------- senders
@@ -326,6 +391,8 @@ def test_sender_list_pages(db):
     "SELECT postern.account_set_password('{login}', NULL)",
     "SELECT postern.account_set_enabled('{login}', false)",
     "SELECT postern.account_set_plan('{login}', 'other')",
+    "SELECT postern.account_set_from_policy('{login}', 'observe')",
+    "SELECT postern.account_rotate_token('{login}')",
     "SELECT postern.limits_set('{login}', '{{\"messages_hour\": 1}}')",
     "SELECT postern.sender_add('{login}', 'new@example.test')",
     "SELECT postern.sender_del('{login}', '{login}')",
@@ -843,6 +910,7 @@ def test_accounts_add_many(db):
     assert again == 1
     row = lookup(db, "user2000@many.test")
     assert (row["password_hash"], row["senders"]) == (HASH, ["a:user2000@many.test"])
+    assert one(db.owner, "SELECT count(DISTINCT token) FROM postern.account WHERE login LIKE '%%@many.test'") == 2001
 
 
 def test_account_list_pages(db):

@@ -158,6 +158,7 @@ union payload {
 	struct ipc_auth_request auth;
 	struct ipc_auth_verdict verdict;
 	struct ipc_policy_verdict policy;
+	struct ipc_owner_verdict owned;
 	struct ipc_outcome outcome;
 	struct ipc_hash_result hash;
 	struct ipc_control control;
@@ -175,6 +176,8 @@ static inline void valid_payload(enum ipc_type type, union payload *out)
 		out->verdict.result = IPC_AUTH_OK;
 	else if (type == IPC_MAIL_VERDICT || type == IPC_TAKE_VERDICT)
 		out->policy.policy = IPC_POLICY_OK;
+	else if (type == IPC_OWNER_VERDICT)
+		out->owned.policy = IPC_POLICY_OK;
 	else if (type == IPC_OUTCOME)
 		out->outcome.kind = IPC_OUTCOME_ACCEPTED;
 	else if (type == IPC_HASH_RESULT)

@@ -139,6 +139,9 @@ static void answer_account(const char *phc, bool enabled, uint64_t version)
 	account->version = version;
 	account->enabled = enabled;
 	account->recipients = 100;
+	account->from_policy = IPC_FROM_REWRITE;
+	account->token_len = 5;
+	memcpy(account->token, "k7wq3", 5);
 	if (phc != NULL) {
 		account->phc_len = (uint16_t)strlen(phc);
 		memcpy(account->phc, phc, account->phc_len);
@@ -220,6 +223,9 @@ static void test_the_right_password(void **state)
 	assert_int_equal(told.verdict.account, 42);
 	assert_int_equal(told.verdict.version, 7);
 	assert_int_equal(told.verdict.recipients, 100);
+	assert_int_equal(told.verdict.from_policy, IPC_FROM_REWRITE);
+	assert_int_equal(told.verdict.token_len, 5);
+	assert_memory_equal(told.verdict.token, "k7wq3", 5);
 	assert_int_equal(told.verdict.login_len, 12);
 	assert_memory_equal(told.verdict.login, "alice@x.test", 12);
 	assert_int_equal(secret_in_use(), 0);
@@ -345,6 +351,8 @@ static void test_every_refusal_is_a_dummy_hash_and_the_same_bytes(void **state)
 	wait_for_verdict(1);
 	wrong = told.verdict;
 	assert_int_equal(wrong.result, IPC_AUTH_REFUSED);
+	assert_int_equal(wrong.token_len, 0); /* a stranger learns nothing of the account */
+	assert_int_equal(wrong.from_policy, 0);
 	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
 		struct password_hash hash;
 		teardown(NULL);

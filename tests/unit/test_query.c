@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, COLUMNS = 9 };
+enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, COLUMNS = 11 };
 
 struct value {
 	Oid type;
@@ -89,7 +89,7 @@ static PGresult *result_of(const struct value *values, int columns, int rows)
 	return result;
 }
 
-enum { ID, VERSION, LOGIN, HASH, ENABLED, RECIPIENTS, BYTES, SENDERS, COUNT };
+enum { ID, VERSION, LOGIN, HASH, ENABLED, RECIPIENTS, BYTES, SENDERS, COUNT, FROM_POLICY, TOKEN };
 
 static void good_row(void)
 {
@@ -103,6 +103,8 @@ static void good_row(void)
 	put_number(&row[BYTES], INT8, 5000000000);
 	put_array(&row[SENDERS], 2, "a:alice@x.test", 14);
 	put_number(&row[COUNT], INT4, 2);
+	put_text(&row[FROM_POLICY], "observe");
+	put_text(&row[TOKEN], "k7wq3mzt2bxeo5n");
 }
 
 static enum query_answer parse(int columns, int rows, struct account **account)
@@ -129,6 +131,9 @@ static void test_a_good_row(void **state)
 	assert_true(account->enabled);
 	assert_int_equal(account->recipients, 100);
 	assert_int_equal(account->message_bytes, 5000000000);
+	assert_int_equal(account->from_policy, IPC_FROM_OBSERVE);
+	assert_int_equal(account->token_len, 15);
+	assert_memory_equal(account->token, "k7wq3mzt2bxeo5n", 15);
 	assert_int_equal(account->senders.count, 2);
 	assert_int_equal(
 		sender_match(&account->senders, (const uint8_t *)"alice@x.test", 12), SENDER_OWNED);
@@ -144,13 +149,64 @@ static void test_what_may_be_null(void **state)
 	(void)state;
 	good_row();
 	row[HASH].len = row[RECIPIENTS].len = row[BYTES].len = row[SENDERS].len = row[COUNT].len =
-		-1;
+		row[FROM_POLICY].len = row[TOKEN].len = -1;
 	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
 	assert_int_equal(account->phc_len, 0);
 	assert_false(account->hash_malformed);
 	assert_int_equal(account->recipients, 0);
 	assert_int_equal(account->message_bytes, 0);
 	assert_int_equal(account->senders.count, 0);
+	assert_int_equal(account->from_policy, IPC_FROM_LISTENER);
+	assert_int_equal(account->token_len, 0);
+	account_destroy(&account);
+}
+
+static void test_every_policy_of_from(void **state)
+{
+	static const struct {
+		const char *word;
+		enum ipc_from_policy policy;
+	} words[] = {{"off", IPC_FROM_OFF}, {"observe", IPC_FROM_OBSERVE},
+		{"reject", IPC_FROM_REJECT}, {"rewrite", IPC_FROM_REWRITE}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		struct account *account;
+		good_row();
+		put_text(&row[FROM_POLICY], words[i].word);
+		assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
+		assert_int_equal(account->from_policy, words[i].policy);
+		account_destroy(&account);
+	}
+}
+
+/* Only what a header can hold as it is. */
+static void test_every_octet_of_a_token(void **state)
+{
+	(void)state;
+	for (unsigned octet = 0; octet <= UINT8_MAX; octet++) {
+		bool want = (octet >= '0' && octet <= '9') || (octet >= 'A' && octet <= 'Z') ||
+			    (octet >= 'a' && octet <= 'z') || octet == '.' || octet == '_' ||
+			    octet == '-';
+		struct account *account;
+		good_row();
+		row[TOKEN].bytes[4] = (char)octet;
+		if ((parse(COLUMNS, 1, &account) == QUERY_ROW) != want)
+			fail_msg("octet %u: got %d, want %d", octet, !want, want);
+		account_destroy(&account);
+	}
+}
+
+static void test_the_longest_token(void **state)
+{
+	struct account *account;
+
+	(void)state;
+	good_row();
+	memset(row[TOKEN].bytes, 'x', IPC_TOKEN_MAX + 1);
+	row[TOKEN].len = IPC_TOKEN_MAX;
+	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
+	assert_int_equal(account->token_len, IPC_TOKEN_MAX);
 	account_destroy(&account);
 }
 
@@ -295,6 +351,42 @@ static void spoil_array_trailing(void)
 	row[SENDERS].len += 3;
 }
 
+static void spoil_from_policy(void)
+{
+	put_text(&row[FROM_POLICY], "rejec");
+}
+
+static void spoil_from_policy_long(void)
+{
+	put_text(&row[FROM_POLICY], "rejected");
+}
+
+static void spoil_from_policy_case(void)
+{
+	put_text(&row[FROM_POLICY], "Off");
+}
+
+static void spoil_from_policy_empty(void)
+{
+	row[FROM_POLICY].len = 0;
+}
+
+static void spoil_token_empty(void)
+{
+	row[TOKEN].len = 0;
+}
+
+static void spoil_token_long(void)
+{
+	row[TOKEN].len = IPC_TOKEN_MAX + 1;
+	memset(row[TOKEN].bytes, 'x', IPC_TOKEN_MAX + 1);
+}
+
+static void spoil_token_line_end(void)
+{
+	put_text(&row[TOKEN], "a\r\nFrom: b");
+}
+
 static const struct {
 	const char *name;
 	void (*spoil)(void);
@@ -322,6 +414,13 @@ static const struct {
 	{"truncated array", spoil_array_truncated},
 	{"array of no octets", spoil_array_empty_bytes},
 	{"octets behind the array", spoil_array_trailing},
+	{"half a word for From", spoil_from_policy},
+	{"a longer word for From", spoil_from_policy_long},
+	{"a word for From in capitals", spoil_from_policy_case},
+	{"empty word for From", spoil_from_policy_empty},
+	{"empty token", spoil_token_empty},
+	{"long token", spoil_token_long},
+	{"line end in the token", spoil_token_line_end},
 };
 
 static void test_hostile_rows(void **state)
@@ -449,6 +548,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_good_row),
 		cmocka_unit_test(test_what_may_be_null),
+		cmocka_unit_test(test_every_policy_of_from),
+		cmocka_unit_test(test_every_octet_of_a_token),
+		cmocka_unit_test(test_the_longest_token),
 		cmocka_unit_test(test_an_overlong_hash_is_the_accounts_trouble),
 		cmocka_unit_test(test_hostile_rows),
 		cmocka_unit_test(test_hostile_shapes),

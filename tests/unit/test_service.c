@@ -4,8 +4,7 @@
  * closed, trouble is "unavailable", and a broken frame costs its own channel only.  The waits of
  * the database connection and its queue's end are here too.
  */
-#include "auth/database.h"
-#include "auth/service.h"
+#include "auth/serve.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/secret.h"
@@ -24,7 +23,7 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 5000, QUEUE = 4, SESSION = 77, TRANSACTION = 88 };
+enum { PATIENCE_MS = 5000, QUEUE = 4, SESSION = 77, TRANSACTION = 88, ACCOUNT = 42 };
 
 static struct event_base *base;
 static struct service *service;
@@ -40,6 +39,7 @@ static int proxies[2];
 static union {
 	struct ipc_auth_verdict login;
 	struct ipc_policy_verdict policy;
+	struct ipc_owner_verdict owner;
 	struct ipc_done done;
 	struct ipc_session_revoked revoked;
 	uint8_t bytes[4096];
@@ -159,6 +159,8 @@ static void test_sessions_that_are_not_its_own_are_revoked(void **state)
 {
 	const struct ipc_mail_request mail = {.session = SESSION};
 	const struct ipc_take_request take = {.session = SESSION, .messages = 1, .recipients = 1};
+	const struct ipc_owner_request owner = {
+		.session = SESSION, .question = 5, .address_len = 5, .address = "a@b.c"};
 	struct ipc_session session = {.account = 1, .version = 1, .login_len = 5, .login = "alice"};
 
 	(void)state;
@@ -166,17 +168,27 @@ static void test_sessions_that_are_not_its_own_are_revoked(void **state)
 	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
 	ask(0, IPC_TAKE_REQUEST, TRANSACTION, &take, IPC_TAKE_VERDICT);
 	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	ask(0, IPC_OWNER_REQUEST, TRANSACTION, &owner, IPC_OWNER_VERDICT);
+	assert_int_equal(in.owner.policy, IPC_POLICY_REVOKED);
+	assert_int_equal(in.owner.question, 5);
 	/* Announced on one channel, it is nothing on the other; the database is away. */
 	put(0, IPC_ATTACH_SESSION, SESSION, &session);
 	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
 	assert_int_equal(in.policy.policy, IPC_POLICY_UNAVAILABLE);
 	ask(0, IPC_TAKE_REQUEST, TRANSACTION, &take, IPC_TAKE_VERDICT);
 	assert_int_equal(in.policy.policy, IPC_POLICY_UNAVAILABLE);
+	ask(0, IPC_OWNER_REQUEST, TRANSACTION, &owner, IPC_OWNER_VERDICT);
+	assert_int_equal(in.owner.policy, IPC_POLICY_UNAVAILABLE);
+	assert_int_equal(in.owner.question, 5);
 	ask(1, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
 	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	ask(1, IPC_OWNER_REQUEST, TRANSACTION, &owner, IPC_OWNER_VERDICT);
+	assert_int_equal(in.owner.policy, IPC_POLICY_REVOKED);
 	put(0, IPC_SESSION_END, SESSION, &session);
 	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &mail, IPC_MAIL_VERDICT);
 	assert_int_equal(in.policy.policy, IPC_POLICY_REVOKED);
+	ask(0, IPC_OWNER_REQUEST, TRANSACTION, &owner, IPC_OWNER_VERDICT);
+	assert_int_equal(in.owner.policy, IPC_POLICY_REVOKED);
 	session.login_len = 0; /* of whom? */
 	ask(0, IPC_ATTACH_SESSION, SESSION, &session, IPC_SESSION_REVOKED);
 }
@@ -237,7 +249,7 @@ static void test_a_session_is_announced_before_the_end_of_announcing_only(void *
 static void test_a_broken_proxy_loses_its_channel_only(void **state)
 {
 	static const enum ipc_type foreign[] = {IPC_AUTH_VERDICT, IPC_HASH_REQUEST, IPC_HASH_RESULT,
-		IPC_SERVER_STATE, IPC_OUTCOME_DONE, IPC_CONTROL_DRAIN};
+		IPC_SERVER_STATE, IPC_OUTCOME_DONE, IPC_OWNER_VERDICT, IPC_CONTROL_DRAIN};
 	const struct ipc_mail_request mail = {.session = SESSION};
 	uint8_t payload[sizeof(struct ipc_auth_request)];
 	uint64_t id;
@@ -282,6 +294,197 @@ static void test_a_proxy_that_leaves_with_log_ins_under_way(void **state)
 		spin();
 	assert_int_equal(secret_in_use(), 0);
 	attach(0);
+}
+
+/* ---------------------------------------------------- with a database of the test's own */
+static struct {
+	size_t asked;
+	uint64_t ticket;
+} lookups;
+
+static bool look_up(void *arg, uint64_t ticket, const uint8_t *login, size_t login_len)
+{
+	(void)arg;
+	(void)login;
+	(void)login_len;
+	lookups.asked++;
+	lookups.ticket = ticket;
+	return true;
+}
+
+/* Look-ups wait for answer_account(); sender_owned() stays away.  A session is announced. */
+static void own_database(void)
+{
+	const struct account_cache_settings settings = {
+		.entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
+	const struct ipc_session session = {
+		.account = ACCOUNT, .version = 1, .login_len = 5, .login = "alice"};
+
+	memset(&lookups, 0, sizeof lookups);
+	account_cache_destroy(&service->accounts);
+	service->accounts = account_cache_new(&settings);
+	assert_non_null(service->accounts);
+	put(0, IPC_ATTACH_SESSION, SESSION, &session);
+	for (int i = 0; i < 20 && lookups.asked == 0; i++)
+		spin();
+	assert_int_equal(lookups.asked, 1);
+}
+
+/* Owns alice@x.test, and so many more that are not among the rows. */
+static struct account *row_of_alice(uint64_t id, uint32_t more)
+{
+	static const char sender[] = "a:alice@x.test";
+	struct account *account = account_new(sizeof(uint16_t) + sizeof sender - 1);
+
+	assert_non_null(account);
+	account->id = id;
+	account->version = 1;
+	account->enabled = true;
+	sender_list_add(&account->senders, sender, sizeof sender - 1);
+	account->senders.total = 1 + more;
+	return account;
+}
+
+static void answer_account(struct account *account)
+{
+	account_cache_answer(
+		service->accounts, lookups.ticket, ACCOUNT_KNOWN, account, clock_monotonic_ms());
+}
+
+static struct ipc_owner_request question(uint32_t number, const char *address)
+{
+	struct ipc_owner_request request = {.session = SESSION, .question = number};
+
+	request.address_len = (uint16_t)strlen(address);
+	memcpy(request.address, address, request.address_len);
+	return request;
+}
+
+static void check_owner(const char *address, enum ipc_policy want)
+{
+	static uint32_t number = 1000;
+	struct ipc_owner_request request = question(++number, address);
+
+	ask(0, IPC_OWNER_REQUEST, TRANSACTION, &request, IPC_OWNER_VERDICT);
+	if (in.owner.policy != want)
+		fail_msg("%s: got %u, want %d", address, in.owner.policy, want);
+	assert_int_equal(in.owner.question, number);
+}
+
+/* What MAIL would be told of the same address. */
+static void check_mail(const char *address, enum ipc_policy want)
+{
+	struct ipc_mail_request request = {.session = SESSION};
+
+	request.sender_len = (uint16_t)strlen(address);
+	memcpy(request.sender, address, request.sender_len);
+	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &request, IPC_MAIL_VERDICT);
+	if (in.policy.policy != want)
+		fail_msg("MAIL %s: got %u, want %d", address, in.policy.policy, want);
+}
+
+static const struct {
+	const char *address;
+	enum ipc_policy want;
+} owned[] = {
+	{"alice@x.test", IPC_POLICY_OK},
+	{"ALICE@X.TEST", IPC_POLICY_OK},
+	{"bob@x.test", IPC_POLICY_SENDER},
+	{"alice@x.test.", IPC_POLICY_SENDER},
+	{"\"alice\"@x.test", IPC_POLICY_SENDER},
+	{"alice@y.alice@x.test", IPC_POLICY_SENDER},
+	{"alice@x.test\r\n", IPC_POLICY_SENDER},
+	{"alice", IPC_POLICY_SENDER},
+	{"", IPC_POLICY_SENDER},
+};
+
+static void test_an_owner_is_found_as_mail_finds_it(void **state)
+{
+	(void)state;
+	own_database();
+	answer_account(row_of_alice(ACCOUNT, 0));
+	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
+		check_mail(owned[i].address, owned[i].want);
+		check_owner(owned[i].address, owned[i].want);
+	}
+	assert_int_equal(lookups.asked, 1);
+}
+
+/* More senders than a look-up brings: what is not among them is for the database, which is away. */
+static void test_an_owner_that_only_the_database_knows(void **state)
+{
+	(void)state;
+	own_database();
+	answer_account(row_of_alice(ACCOUNT, 32));
+	check_owner("alice@x.test", IPC_POLICY_OK);
+	check_owner("bob@x.test", IPC_POLICY_UNAVAILABLE);
+	check_owner("bob@x.test\n", IPC_POLICY_SENDER);
+}
+
+static void test_an_owner_that_was_revoked(void **state)
+{
+	const struct ipc_owner_request request = question(1, "alice@x.test");
+	uint64_t id;
+
+	(void)state;
+	own_database();
+	put(0, IPC_OWNER_REQUEST, TRANSACTION, &request); /* waits for the same look-up */
+	for (int i = 0; i < 20; i++)
+		spin();
+	answer_account(row_of_alice(ACCOUNT + 1, 0)); /* the login is another account's now */
+	assert_int_equal(receive(0, &id), IPC_SESSION_REVOKED);
+	assert_int_equal(receive(0, &id), IPC_OWNER_VERDICT);
+	assert_int_equal(in.owner.policy, IPC_POLICY_REVOKED);
+}
+
+/* Sends count questions; the service reads them meanwhile. */
+static void put_questions(size_t count)
+{
+	const struct ipc_owner_request request = question(7, "alice@x.test");
+
+	for (size_t i = 0; i < count; i++) {
+		put(0, IPC_OWNER_REQUEST, i + 1, &request);
+		if (i % 64 == 63)
+			spin();
+	}
+}
+
+static void test_questions_without_an_answer_are_bounded(void **state)
+{
+	uint64_t id;
+
+	(void)state;
+	own_database();
+	put_questions(SERVICE_REQUESTS_MAX);
+	for (int i = 0; i < 20; i++)
+		spin();
+	assert_false(await(0, 0)); /* all of them wait */
+	check_owner("alice@x.test", IPC_POLICY_UNAVAILABLE);
+	check_mail("alice@x.test", IPC_POLICY_UNAVAILABLE);
+	answer_account(row_of_alice(ACCOUNT, 0));
+	for (size_t i = 0; i < SERVICE_REQUESTS_MAX; i++) {
+		assert_int_equal(receive(0, &id), IPC_OWNER_VERDICT);
+		assert_int_equal(id, i + 1);
+		assert_int_equal(in.owner.policy, IPC_POLICY_OK);
+		assert_int_equal(in.owner.question, 7);
+	}
+	check_owner("alice@x.test", IPC_POLICY_OK); /* there is room again */
+}
+
+static void test_a_proxy_that_leaves_with_questions_under_way(void **state)
+{
+	(void)state;
+	own_database();
+	put_questions(3);
+	for (int i = 0; i < 20; i++)
+		spin();
+	close(proxies[0]);
+	for (int i = 0; i < 20; i++)
+		spin();
+	attach(0);
+	answer_account(row_of_alice(ACCOUNT, 0));
+	assert_false(await(0, 20)); /* nobody is told */
+	check_owner("alice@x.test", IPC_POLICY_REVOKED);
 }
 
 static void test_idle_when_the_proxies_are_gone(void **state)
@@ -388,6 +591,11 @@ int main(void)
 		TEST(test_a_session_is_announced_before_the_end_of_announcing_only),
 		TEST(test_a_broken_proxy_loses_its_channel_only),
 		TEST(test_a_proxy_that_leaves_with_log_ins_under_way),
+		TEST(test_an_owner_is_found_as_mail_finds_it),
+		TEST(test_an_owner_that_only_the_database_knows),
+		TEST(test_an_owner_that_was_revoked),
+		TEST(test_questions_without_an_answer_are_bounded),
+		TEST(test_a_proxy_that_leaves_with_questions_under_way),
 		TEST(test_idle_when_the_proxies_are_gone),
 		TEST(test_a_database_that_is_away),
 		TEST(test_closing_answers_what_is_out),
