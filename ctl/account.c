@@ -110,11 +110,13 @@ int ctl_account_disable(struct ctl *ctl)
 
 /* ------------------------------------------------------------------------ list */
 
-#define LIST_COLUMNS                                                   \
-	"login, enabled, has_password AS password, plan, "             \
-	"pg_catalog.to_char(created_at AT TIME ZONE 'UTC', "           \
-	"'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS created_at, account_id " \
-	"FROM postern.account_list($1, $2::int)"
+/* A table has no room for LIST_MORE. */
+#define LIST_COLUMNS                                         \
+	"login, enabled, has_password AS password, plan, "   \
+	"pg_catalog.to_char(created_at AT TIME ZONE 'UTC', " \
+	"'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS created_at, account_id"
+#define LIST_MORE ", coalesce(from_policy, 'listener') AS from_policy, token"
+#define LIST_FROM " FROM postern.account_list($1, $2::int)"
 
 /* One page of the table, or of the array's elements. */
 static void print_page(const struct ctl *ctl, const PGresult *rows, bool first)
@@ -138,7 +140,10 @@ static int list_page(
 	int status = EX_OK;
 
 	(void)snprintf(page, sizeof(page), "%lu", want);
-	PGresult *rows = database_ask(ctl, "SELECT " LIST_COLUMNS, 2, values, &status);
+	PGresult *rows = database_ask(ctl,
+		ctl->json ? "SELECT " LIST_COLUMNS LIST_MORE LIST_FROM
+			  : "SELECT " LIST_COLUMNS LIST_FROM,
+		2, values, &status);
 
 	if (rows == NULL)
 		return status;
@@ -184,7 +189,8 @@ struct account_rows {
 #define SHOW_COLUMNS                                                                              \
 	"account_id, account AS login, enabled, has_password AS password, plan, "                 \
 	"pg_catalog.to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS " \
-	"created_at, version, sender_count FROM postern.account_show($1)"
+	"created_at, version, coalesce(from_policy, 'listener') AS from_policy, token, "          \
+	"sender_count FROM postern.account_show($1)"
 
 static void show_json(const struct account_rows *rows)
 {

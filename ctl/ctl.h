@@ -23,6 +23,7 @@ enum ctl_option_bit {
 	CTL_COST = 1u << 2,
 	CTL_SQL = 1u << 3,
 	CTL_PAGE = 1u << 4,
+	CTL_ROTATE = 1u << 5,
 };
 
 /* The command line, and the connection while the command runs. */
@@ -30,7 +31,7 @@ struct ctl {
 	const struct ctl_command *command;
 	const char *arguments[CTL_ARGUMENTS_MAX];
 	size_t argument_count;
-	bool help, json, no_password;
+	bool help, json, no_password, rotate;
 	const char *dsn, *plan, *sql_directory, *after;
 	unsigned long limit; /* of account list; 0: all */
 	struct password_cost cost;
@@ -53,6 +54,9 @@ int ctl_account_enable(struct ctl *ctl);
 int ctl_account_disable(struct ctl *ctl);
 int ctl_account_show(struct ctl *ctl);
 int ctl_account_list(struct ctl *ctl);
+int ctl_account_from(struct ctl *ctl);
+int ctl_account_token(struct ctl *ctl);
+int ctl_account_whose(struct ctl *ctl);
 int ctl_sender_add(struct ctl *ctl);
 int ctl_sender_del(struct ctl *ctl);
 int ctl_limits_set(struct ctl *ctl);

@@ -36,6 +36,14 @@ static const struct ctl_command commands[] = {
 		"them."},
 	{"account", "list", ctl_account_list, "", 0, 0, CTL_PAGE,
 		"Lists the accounts in the order of their logins."},
+	{"account", "from", ctl_account_from, "LOGIN off|observe|reject|rewrite|listener", 2, 2, 0,
+		"Says what is done about messages whose header From is not the account's: "
+		"nothing, a line in the log,\na refusal, or the envelope sender in its place; or "
+		"what the listener says.  Holds from the next log-in on."},
+	{"account", "token", ctl_account_token, "LOGIN", 1, 1, CTL_ROTATE,
+		"Tells the token that the header of an account's messages bears (header.token in "
+		"postern.conf)."},
+	{"account", "whose", ctl_account_whose, "TOKEN", 1, 1, 0, "Tells whose token it is."},
 	{"sender", "add", ctl_sender_add, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
 		"Lets an account send as an address, as any address of a domain, or as anybody."},
 	{"sender", "del", ctl_sender_del, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,

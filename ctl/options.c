@@ -116,6 +116,13 @@ static bool take_limit(struct ctl *ctl, const char *value)
 	return true;
 }
 
+static bool take_rotate(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->rotate = true;
+	return true;
+}
+
 static const struct option_row options[] = {
 	{"--plan", "PLAN", CTL_PLAN, take_plan, "the plan of the account (default: default)"},
 	{"--no-password", NULL, CTL_NO_PASSWORD, take_no_password,
@@ -125,6 +132,7 @@ static const struct option_row options[] = {
 	{"--sql", "DIR", CTL_SQL, take_sql, "where the migrations are (default: as installed)"},
 	{"--after", "LOGIN", CTL_PAGE, take_after, "only accounts after this login"},
 	{"--limit", "N", CTL_PAGE, take_limit, "at most so many accounts (default: all)"},
+	{"--rotate", NULL, CTL_ROTATE, take_rotate, "make a new one; the old one names nobody"},
 	{"--dsn", "DSN", ANY_COMMAND, take_dsn,
 		"the database, as libpq takes it (default: POSTERN_DSN)"},
 	{"--json", NULL, ANY_COMMAND, take_json, "machine-readable output, errors too"},

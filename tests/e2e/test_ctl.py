@@ -68,7 +68,7 @@ def test_help_of_every_command_shows_its_options():
     everything = run("--help")
     assert everything.returncode == 0
     commands = [line.split()[:2] for line in everything.stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
-    assert ["db", "migrate"] in commands and ["limits", "set"] in commands and len(commands) == 10
+    assert ["db", "migrate"] in commands and ["limits", "set"] in commands and len(commands) == 13
     for words in commands:
         done = run(*words, "--help")
         assert done.returncode == 0
@@ -90,7 +90,8 @@ def test_help_of_a_noun_lists_its_verbs():
     ("account", "add", "a", "--memory", "2GiB"), ("account", "add", "a", "--passes", "0"),
     ("account", "add", "a", "--passes", "11"), ("account", "add", "a", "--memory", "lots"),
     ("account", "add", "a", "--memory", "1GiB", "--passes", "2"), ("-x",), ("sender", "add", "a"),
-    ("account", "add", *["a"] * 100),
+    ("account", "add", *["a"] * 100), ("account", "from", "a"), ("account", "from", "a", "off", "b"), ("account", "token"),
+    ("account", "whose"), ("account", "whose", "a", "--rotate"), ("account", "token", "a", "--rotate=yes"),
 ])
 def test_wrong_usage_is_64_and_says_what_to_do(words):
     done = run(*words, dsn="host=/nonexistent")
@@ -288,11 +289,13 @@ def test_show_as_json_is_stable(ctl):
     ctl.sql("SELECT postern.quota_take(%s, 2, 5)", account_id)
     shown = ctl.json("account", "show", "show@example.test")
     assert list(shown) == ["account_id", "login", "enabled", "password", "plan", "created_at", "version",
-                           "sender_count", "senders", "limits"]
+                           "from_policy", "token", "sender_count", "senders", "limits"]
     assert shown["account_id"] == account_id
     assert (shown["login"], shown["enabled"], shown["password"]) == ("show@example.test", True, False)
     assert (shown["plan"], shown["sender_count"]) == ("default", 2)
     assert time.strptime(shown["created_at"], "%Y-%m-%dT%H:%M:%SZ")
+    assert shown["from_policy"] == "listener"
+    assert shown["token"] == ctl.sql("SELECT token FROM postern.account WHERE account_id = %s", account_id)[0][0]
     assert shown["senders"] == ["show@example.test", "@example.org"]
     assert shown["limits"][0] == {"limit": "messages_hour", "max": 3, "source": "account", "used": 2}
     assert shown["limits"][5] == {"limit": "message_bytes", "max": None, "source": "plan", "used": None}
@@ -304,6 +307,7 @@ def test_show_for_people(ctl):
     lines = text.splitlines()
     assert "login         people@example.test" in lines
     assert "password      no" in lines
+    assert "from_policy   listener" in lines
     assert any(line.split() == ["messages_hour", "500", "plan", "0"] for line in lines)
 
 
@@ -313,17 +317,66 @@ def test_list_pages_through_everything(ctl):
     logins = [row["login"] for row in listed]
     assert len(logins) == len(set(logins)) == ctl.sql("SELECT count(*) FROM postern.account")[0][0]
     assert logins == sorted(logins)
-    assert list(listed[0]) == ["login", "enabled", "password", "plan", "created_at", "account_id"]
+    assert list(listed[0]) == ["login", "enabled", "password", "plan", "created_at", "account_id", "from_policy",
+                               "token"]
+    assert len({row["token"] for row in listed}) == len(listed)
     assert [row["login"] for row in ctl.json("account", "list", "--after", "list1", "--limit", "2")] == [
         "list10", "list100"]
     assert len(ctl.json("account", "list", "--limit", "1001")) == 1001
     assert ctl.json("account", "list", "--after", "zzzz") == []
     table = ctl("account", "list", "--limit", "1001").stdout.splitlines()
-    assert table[0].split()[:2] == ["login", "enabled"]
+    assert table[0].split() == ["login", "enabled", "password", "plan", "created_at", "account_id"]
     assert len(table) == 1002
 
 
+def test_a_policy_for_from(ctl):
+    login = "from@example.test"
+    ctl("account", "add", login, "--no-password")
+    for policy in ("off", "observe", "reject", "rewrite"):
+        assert ctl("account", "from", login.upper(), policy).stdout == f"{login}: changed from {policy}\n"
+        assert ctl.json("account", "show", login)["from_policy"] == policy
+        assert ctl.sql("SELECT from_policy FROM postern.account WHERE login = %s", login) == [(policy,)]
+    listed = ctl.json("account", "list", "--after", login[:-1], "--limit", "1")
+    assert (listed[0]["login"], listed[0]["from_policy"]) == (login, "rewrite")
+    assert ctl.json("account", "from", login, "listener") == {"login": login, "result": "changed", "from": "listener"}
+    assert ctl.sql("SELECT from_policy FROM postern.account WHERE login = %s", login) == [(None,)]
+
+
+@pytest.mark.parametrize("policy", ["", "Reject", "none", "default", "null", "off "])
+def test_what_is_no_policy_changes_nothing(ctl, policy):
+    login = "nopolicy@example.test"
+    if not ctl.sql("SELECT FROM postern.account WHERE login = %s", login):
+        ctl("account", "add", login, "--no-password")
+        ctl("account", "from", login, "observe")
+    done = ctl("account", "from", login, policy, status=DATA)
+    assert "off, observe, reject or rewrite" in done.stderr
+    assert ctl.json("account", "show", login)["from_policy"] == "observe"
+
+
+def test_whose_token_it_is(ctl):
+    login = "token@example.test"
+    ctl("account", "add", login, "--no-password")
+    told = ctl.json("account", "token", login)
+    assert told == {"login": login, "result": "has", "token": ctl.json("account", "show", login)["token"]}
+    first = told["token"]
+    assert ctl("account", "token", login).stdout == f"{login}: has token {first}\n"
+    account_id = ctl.sql("SELECT account_id FROM postern.account WHERE login = %s", login)[0][0]
+    for spelt in (first, first.upper()):
+        assert ctl.json("account", "whose", spelt) == {"login": login, "enabled": True, "account_id": account_id}
+    table = [line.split() for line in ctl("account", "whose", first).stdout.splitlines()]
+    assert table == [["login", "enabled", "account_id"], [login, "yes", str(account_id)]]
+
+    second = ctl.json("account", "token", login, "--rotate")["token"]
+    assert second != first
+    assert ctl.json("account", "whose", second)["login"] == login
+    done = ctl("account", "whose", first, status=NO_USER)
+    assert done.stdout == "" and "no account has this token" in done.stderr
+
+
 @pytest.mark.parametrize("words, status", [
+    (("account", "from", "nobody@example.test", "off"), NO_USER), (("account", "whose", ""), NO_USER),
+    (("account", "token", "nobody@example.test"), NO_USER), (("account", "whose", "'; --"), NO_USER),
+    (("account", "token", "nobody@example.test", "--rotate"), NO_USER), (("account", "from", "a\tb", "off"), DATA),
     (("account", "show", "nobody@example.test"), NO_USER), (("account", "disable", "nobody@example.test"), NO_USER),
     (("account", "passwd", "nobody@example.test", "--no-password"), NO_USER),
     (("sender", "add", "nobody@example.test", "*"), NO_USER),
