@@ -12,8 +12,8 @@ import pytest
 from rig import RECIPIENT, Rig, undotted, without_trace
 
 ALICE = "alice@example.test"
-NOT_OWNED = re.compile(r"550 5\.7\.1 From: is not an address of this account \(id [0-9a-z]{12}\)\r\n")
-UNREADABLE = re.compile(r"550 5\.6\.0 Message needs a header with one From: field that can be read \(id [0-9a-z]{12}\)\r\n")
+NOT_OWNED = re.compile(r"550 5\.7\.1 From: is not an address of this account \(id [0-9a-z]{12}\)")
+UNREADABLE = re.compile(r"550 5\.6\.0 Message needs a header with one From: field that can be read \(id [0-9a-z]{12}\)")
 
 OWNED = {
     "plain": b"From: alice@example.test\r\n",
@@ -154,7 +154,7 @@ def test_what_was_refused_is_given_back(rig):
 def test_header_beyond_the_cap(rig):
     with rig.session() as client:
         reply = by_data(client, b"X-Long: " + b"y" * 900 + b"\r\n" + b"X-Y: z\r\n" * 40000)
-        assert reply.text == "552 5.3.4 Message header too large\r\n"
+        assert reply.text == "552 5.3.4 Message header too large"
     assert delivered(rig) == []
 
 
@@ -216,6 +216,6 @@ def test_options_of_the_header_section(make_sandbox):
         assert parsed["X-Internal"] is None and parsed["X-Secret-A"] is None
         assert parsed["Date"] and re.fullmatch(r"<[^@]+@submit\.example\.test>", parsed["Message-ID"])
         token = parsed["X-Postern-Token"]
-        assert ALICE in rig.box.ctl("account", "whose", token).stdout
+        assert ALICE in rig.box.ctl("account", "whose", token)
     finally:
         rig.close()
