@@ -150,7 +150,7 @@ static void check_data(struct header_policy *policy, const char *bytes, size_t l
 	size_t consumed;
 
 	must(written != NULL);
-	body_init(&body);
+	body_init(&body, BODY_DATA);
 	if (body_feed(&body, bytes, len, &consumed, written) == BODY_MORE)
 		(void)body_feed(&body, "\r\n.\r\n", 5, &consumed, written);
 	len = evbuffer_get_length(written);
