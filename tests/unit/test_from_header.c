@@ -57,6 +57,9 @@ static const struct row rows[] = {
 	{"quotes in a comment", IN(" alice@example.org (Alice \"Al\" E)"), FROM_OK, A},
 	{"encoded within quotes", IN(" \"=?utf-8?Q?J=C3=BCrgen?=\" <alice@example.org>"), FROM_OK,
 		A},
+	{"encoded in small letters", IN(" =?utf-8?q?J=c3=bcrgen?= <alice@example.org>"), FROM_OK,
+		A},
+	{"encoded comma only", IN(" =?utf-8?Q?=2C?= <alice@example.org>"), FROM_OK, A},
 	{"encoded without padding", IN(" =?UTF-8?B?SsO8cmdlbg?= <alice@example.org>"), FROM_OK, A},
 	{"encoded with a language", IN(" =?utf-8*de?Q?J=C3=BCrgen?= <alice@example.org>"), FROM_OK,
 		A},
@@ -227,6 +230,8 @@ static const struct row rows[] = {
 		FROM_AMBIGUOUS, NULL},
 	{"own address encoded in a comment",
 		IN(" alice@example.org (=?utf-8?Q?alice=40example.org?=)"), FROM_AMBIGUOUS, NULL},
+	{"own address cut short in brackets", IN(" \"<alice@example.or>\" <alice@example.org>"),
+		FROM_AMBIGUOUS, NULL},
 	{"encoded end of comment", IN(" alice@example.org (=?utf-8?Q?=29?=)"), FROM_AMBIGUOUS,
 		NULL},
 	{"encoded UTF-7", IN(" =?utf-7?Q?ceo+AEA-victim.example?= <alice@example.org>"),
@@ -410,6 +415,16 @@ static void test_same(void **state)
 	assert_false(from_same(IN("\xc3\x84@x.y"), IN("\xc3\xa4@x.y")));
 }
 
+static void test_every_status_has_a_word(void **state)
+{
+	(void)state;
+	for (int i = FROM_OK; i <= FROM_TOO_MANY; i++) {
+		for (int j = FROM_OK; j < i; j++)
+			assert_string_not_equal(from_status_word((enum from_status)i),
+				from_status_word((enum from_status)j));
+	}
+}
+
 static size_t unhex(const char *line, char *out)
 {
 	size_t len = 0;
@@ -445,6 +460,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_where_things_stand),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_every_status_has_a_word),
 	};
 
 	if (argc == 2 && strcmp(argv[1], "--values") == 0)

@@ -747,6 +747,7 @@ static void test_move_between_buffers(void **state)
 	evbuffer_add_reference(in, message, 9, NULL, NULL); /* several chains */
 	evbuffer_add_reference(in, message + 9, 30, NULL, NULL);
 	evbuffer_add_reference(in, message + 39, sizeof(message) - 40, NULL, NULL);
+	assert_int_equal(header_move(&header, out, out), HEADER_MORE); /* nothing there yet */
 	assert_int_equal(header_move(&header, in, out), HEADER_ASK);
 	assert_string_equal(header_question(&header, &len), "info@example.org");
 	assert_int_equal(len, strlen("info@example.org"));
@@ -760,22 +761,92 @@ static void test_move_between_buffers(void **state)
 	evbuffer_free(out);
 }
 
-/* An out that takes no more is our trouble, and nobody's refusal. */
+/* An address stays in question until it is answered. */
+static void test_asked_again_without_an_answer(void **state)
+{
+	static const char field[] = "From: info@example.org, bob@example.org\r\n";
+	struct evbuffer *out = evbuffer_new();
+	struct header header;
+	size_t consumed, len;
+
+	(void)state;
+	header_init(&header, &usual);
+	assert_int_equal(
+		header_feed(&header, field, sizeof(field) - 1, &consumed, out), HEADER_MORE);
+	assert_int_equal(header_end(&header, out), HEADER_ASK);
+	assert_int_equal(header_end(&header, out), HEADER_ASK);
+	assert_int_equal(header_feed(&header, "S", 1, &consumed, out), HEADER_ASK);
+	assert_int_equal(consumed, 0);
+	assert_string_equal(header_question(&header, &len), "info@example.org");
+	assert_int_equal(header_answer(&header, true, out), HEADER_ASK);
+	assert_string_equal(header_question(&header, &len), "bob@example.org");
+	assert_int_equal(evbuffer_get_length(out), 0); /* the field is held */
+	assert_int_equal(header_answer(&header, false, out), HEADER_REFUSED);
+	assert_int_equal(header_found(&header)->reason, HEADER_FROM_FOREIGN);
+	assert_string_equal(header_found(&header)->address.text, "bob@example.org");
+	header_free(&header);
+	header_free(&header);
+	evbuffer_free(out);
+}
+
+/* What was rewritten before says nothing about why the message is refused afterwards. */
+static void test_a_refusal_after_a_rewrite(void **state)
+{
+	static const char message[] = "From: " V "\r\nHello\r\n";
+	struct header_policy policy = usual;
+	struct evbuffer *out = evbuffer_new();
+	struct header header;
+	size_t consumed;
+
+	(void)state;
+	policy.mode = HEADER_REWRITE;
+	header_init(&header, &policy);
+	assert_int_equal(
+		header_feed(&header, message, sizeof(message) - 1, &consumed, out), HEADER_ASK);
+	assert_int_equal(header_answer(&header, false, out), HEADER_MORE);
+	assert_string_equal(header_found(&header)->address.text, V);
+	assert_int_equal(header_feed(&header, message + consumed, sizeof(message) - 1 - consumed,
+				 &consumed, out),
+		HEADER_REFUSED);
+	assert_int_equal(header_found(&header)->reason, HEADER_LINE_MALFORMED);
+	assert_int_equal(header_found(&header)->address.len, 0);
+	header_free(&header);
+	evbuffer_free(out);
+}
+
+/* An out that takes no more is our trouble, and nobody's refusal: wherever it happens. */
 static void test_out_of_memory(void **state)
 {
-	static const char message[] = "From: " A "\r\n\r\n";
-	struct evbuffer *out = evbuffer_new();
+	static const char message[] = "From: info@example.org\r\n\r\n";
+	struct evbuffer *out = evbuffer_new(), *in = evbuffer_new();
 	struct header header;
 	size_t consumed;
 
 	(void)state;
 	evbuffer_freeze(out, 0);
 	header_init(&header, &usual);
-	assert_int_equal(
-		header_feed(&header, message, sizeof(message) - 1, &consumed, out), HEADER_REFUSED);
+	assert_int_equal(header_feed(&header, "To: x\r\n", 7, &consumed, out), HEADER_REFUSED);
 	assert_int_equal(header_found(&header)->reason, HEADER_NO_MEMORY);
-	header_free(&header);
+
+	header_init(&header, &usual);
+	assert_int_equal(
+		header_feed(&header, message, sizeof(message) - 1, &consumed, out), HEADER_ASK);
+	assert_int_equal(header_answer(&header, true, out), HEADER_REFUSED);
+	assert_int_equal(header_found(&header)->reason, HEADER_NO_MEMORY);
+
+	header_init(&header, &usual);
+	assert_int_equal(
+		header_feed(&header, "From: " A "\r\n", 6 + sizeof(A) - 1 + 2, &consumed, out),
+		HEADER_MORE);
+	assert_int_equal(header_end(&header, out), HEADER_REFUSED);
+	assert_int_equal(header_found(&header)->reason, HEADER_NO_MEMORY);
+
+	header_init(&header, &usual);
+	evbuffer_add(in, "From: " A "\r\n\r\nx", 6 + sizeof(A) - 1 + 5);
+	assert_int_equal(header_move(&header, in, out), HEADER_REFUSED);
+	assert_int_equal(header_found(&header)->reason, HEADER_NO_MEMORY);
 	evbuffer_free(out);
+	evbuffer_free(in);
 }
 
 static void test_reasons_have_faults_and_words(void **state)
@@ -811,6 +882,8 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_memory_is_bounded),
 		cmocka_unit_test(test_move_between_buffers),
+		cmocka_unit_test(test_asked_again_without_an_answer),
+		cmocka_unit_test(test_a_refusal_after_a_rewrite),
 		cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_reasons_have_faults_and_words),
 	};
