@@ -198,7 +198,7 @@ static void check_rows(const struct row *rows, size_t count, const struct header
 	}
 }
 
-#define CHECK_ROWS(rows, policy) check_rows((rows), sizeof(rows) / sizeof((rows)[0]), (policy))
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #define REST "To: x@y.test\r\n\r\nFrom: " V "\r\n.\r\r\n"
 
@@ -371,7 +371,7 @@ static const struct row reject_rows[] = {
 static void test_reject(void **state)
 {
 	(void)state;
-	CHECK_ROWS(reject_rows, &usual);
+	check_rows(reject_rows, COUNT(reject_rows), &usual);
 }
 
 /* What refuses must tell which address it was. */
@@ -432,7 +432,7 @@ static void test_observe(void **state)
 
 	(void)state;
 	policy.mode = HEADER_OBSERVE;
-	CHECK_ROWS(observe_rows, &policy);
+	check_rows(observe_rows, COUNT(observe_rows), &policy);
 }
 
 static void test_off(void **state)
@@ -452,7 +452,7 @@ static void test_off(void **state)
 
 	(void)state;
 	policy.mode = HEADER_OFF;
-	CHECK_ROWS(rows, &policy);
+	check_rows(rows, COUNT(rows), &policy);
 }
 
 static void test_rewrite(void **state)
@@ -503,8 +503,8 @@ static void test_rewrite(void **state)
 
 	(void)state;
 	policy.mode = HEADER_REWRITE;
-	CHECK_ROWS(rows, &policy);
-	CHECK_ROWS(refused, &policy);
+	check_rows(rows, COUNT(rows), &policy);
+	check_rows(refused, COUNT(refused), &policy);
 }
 
 /* A bounce has no sender to put there; a sender that readers differ about is not put there. */
@@ -522,10 +522,10 @@ static void test_rewrite_by_a_sender_that_cannot_be(void **state)
 	policy.mode = HEADER_REWRITE;
 	policy.sender = "";
 	policy.sender_len = 0;
-	CHECK_ROWS(rows, &policy);
+	check_rows(rows, COUNT(rows), &policy);
 	policy.sender = "\"" V "\"@example.org";
 	policy.sender_len = strlen(policy.sender);
-	CHECK_ROWS(rows, &policy);
+	check_rows(rows, COUNT(rows), &policy);
 }
 
 static void test_strip_and_drop(void **state)
@@ -548,7 +548,7 @@ static void test_strip_and_drop(void **state)
 	policy.strip = strip;
 	policy.strip_count = 2;
 	policy.drop_received = true;
-	CHECK_ROWS(rows, &policy);
+	check_rows(rows, COUNT(rows), &policy);
 }
 
 #define DATE "Date: Wed, 25 Nov 2026 02:14:25 +0000\r\n"
@@ -612,7 +612,7 @@ static void test_lines_that_are_not_stuffed(void **state)
 
 	(void)state;
 	policy.stuffed = false;
-	CHECK_ROWS(rows, &policy);
+	check_rows(rows, COUNT(rows), &policy);
 }
 
 static void test_utf8(void **state)
@@ -628,7 +628,7 @@ static void test_utf8(void **state)
 
 	(void)state;
 	policy.utf8 = true;
-	CHECK_ROWS(rows, &policy);
+	check_rows(rows, COUNT(rows), &policy);
 	policy.mode = HEADER_OBSERVE;
 	policy.sender = "j\xc3\xbcrgen@example.org";
 	policy.sender_len = strlen(policy.sender);
