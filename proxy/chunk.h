@@ -35,6 +35,7 @@ enum {
 struct chunk_queue {
 	struct evbuffer *octets; /* owned; NULL: closed */
 	unsigned owed;           /* pieces sent that have no reply yet */
+	size_t counted;          /* the owner's, for stream_count_queued() */
 };
 
 struct chunks {

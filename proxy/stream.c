@@ -81,12 +81,16 @@ uint64_t stream_total_queued(void)
 	return total_queued;
 }
 
+void stream_count_queued(size_t *counted, size_t now)
+{
+	total_queued = total_queued - *counted + now;
+	*counted = now;
+}
+
 static void account(struct stream *stream)
 {
-	size_t now = evbuffer_get_length(stream->in) + evbuffer_get_length(stream->out);
-
-	total_queued = total_queued - stream->accounted + now;
-	stream->accounted = now;
+	stream_count_queued(&stream->accounted,
+		evbuffer_get_length(stream->in) + evbuffer_get_length(stream->out));
 }
 
 /* Reading is wanted while the input has room; EOF is still looked for while consumption waits. */

@@ -113,5 +113,8 @@ void stream_set_pressure(uint64_t bytes);
 
 /* Octets waiting in all streams of this process, in and out. */
 uint64_t stream_total_queued(void);
+/* ... and in a buffer of somebody else's on their way to one: *counted is what it is counted with.
+ */
+void stream_count_queued(size_t *counted, size_t now);
 
 #endif

@@ -10,6 +10,7 @@
 #include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/session.h"
+#include "proxy/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +116,7 @@ void transaction_close(struct session *session)
 	counter_add(COUNTER_BODY_BYTES, t->body.bytes_in);
 	session->transaction = NULL;
 	author_free(&t->author);
+	stream_count_queued(&t->chunks.queue.counted, 0);
 	chunk_queue_close(&t->chunks.queue);
 	free(t->stored_reply);
 	free(t);

@@ -10,6 +10,7 @@
  * one chunk, and the others get 503 until RSET or EHLO.
  */
 #include "common/log.h"
+#include "proxy/auth_client.h"
 #include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/relay.h"
@@ -110,6 +111,8 @@ static void fail(struct session *session, enum chunk_refusal refusal, enum ipc_o
 
 	relay_drop(session);
 	transaction_settle(session, kind);
+	auth_client_forget(session->worker->auth, session); /* a take may be under way */
+	stream_count_queued(&t->chunks.queue.counted, 0);
 	chunk_queue_close(&t->chunks.queue);
 	t->chunks.failed = true;
 	t->chunks.refusal = (uint8_t)refusal;
@@ -167,6 +170,7 @@ static void push(struct session *session, bool ending)
 	while (true) {
 		size_t len = chunk_queue_next(
 			queue, backend_pipelining(backend), backend_room(backend), ending);
+		stream_count_queued(&queue->counted, evbuffer_get_length(queue->octets) - len);
 		if (len == 0)
 			return;
 		backend_send_chunk(backend, queue->octets, len, false);

@@ -15,6 +15,7 @@ class Rig:
     def __init__(self, make, *, lenient=False, extensions=EXTENSIONS, settings=(), servers=1, **options):
         self.backends = [Scripted(lenient=lenient, extensions=extensions) for _ in range(servers)]
         self.backend = self.backends[0]
+        self.extensions = extensions
         # One probe at the start: it must not meet the script of a test.
         settings = ["probe.interval=1h", *settings]
         if servers > 1:
@@ -26,7 +27,7 @@ class Rig:
     def reset(self):
         for backend in self.backends:
             backend.reset()
-            backend.extensions = list(EXTENSIONS)
+            backend.extensions = list(self.extensions)
         return self
 
     def close(self):
