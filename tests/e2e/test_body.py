@@ -128,7 +128,7 @@ def test_line_endings_reject(rig, name):
 
 CONTENTS = {
     "empty": b"", "one-empty-line": b"\r\n", "dot": b".\r\n", "dots": b"..\r\n...\r\n.x\r\n", "leading-dot-first": b".x\r\n\r\n",
-    "header-dot": b"Subject: a\r\n.hidden: b\r\n\r\n", "mailbox-from": b"From aaa Mon Jan 1\r\nSubject: x\r\n\r\nx\r\n",
+    "header-dot": b"Subject: a\r\n.hidden: b\r\n\r\n", "mailbox-from-below": b"Subject: x\r\n\r\nFrom aaa\r\nx\r\n",
     "received": b"Received: from evil\r\n\tby evil; now\r\nSubject: x\r\n\r\n", "long-line": b"x" * 200000 + b"\r\n",
     "long-dots": b"." * 200000 + b"\r\n", "boundary-dots": (b"x" * 16383 + b".") * 5 + b"\r\n",
     "crlf-at-16384": b"x" * 16383 + b"\r\n." + b"y" * 16381 + b"\r\n..\r\n", "only-crlf": b"\r\n" * 50000,
