@@ -34,7 +34,7 @@ static void check_reader(const char *value, size_t len, const struct from_list *
 	char ours[IPC_PATH_MAX + 1];
 
 	reader_value(&reader, value, len);
-	must(reader.addresses == list->count);
+	must(reader.addresses == list->count && !reader.more);
 	for (unsigned i = 0; i < list->count; i++) {
 		const struct path *path = &list->mailboxes[i].path;
 		size_t theirs_len = strlen(reader.address[i]);

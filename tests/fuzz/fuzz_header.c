@@ -96,7 +96,7 @@ static void check_output(const struct header_policy *policy, const char *in, siz
 
 	must(after.stripped == 0);
 	if (strict) {
-		must(after.froms == 1 && after.addresses > 0);
+		must(after.froms == 1 && after.addresses > 0 && !after.more);
 		must(!after.bad_lines && !after.bad_stuffing);
 		must(body == in_len - before.body);
 		for (unsigned i = 0; i < after.addresses; i++)

@@ -20,6 +20,7 @@ struct reader {
 	bool bad_lines;     /* bare CR or LF in the header */
 	bool bad_stuffing;  /* a line of one dot, or of a dot that stuffs nothing */
 	size_t body;        /* where the body begins in what was given; its length: no empty line */
+	bool more;          /* addresses than are here */
 	unsigned addresses; /* in the From fields */
 	char *address[READER_ADDRESSES_MAX];
 };
@@ -40,8 +41,10 @@ static inline void reader_add(struct reader *reader, const char *text, size_t le
 		len--;
 	if (len == 0)
 		return;
-	if (reader->addresses == READER_ADDRESSES_MAX)
-		abort();
+	if (reader->addresses == READER_ADDRESSES_MAX) {
+		reader->more = true;
+		return;
+	}
 	reader->address[reader->addresses++] = strndup(text, len);
 }
 

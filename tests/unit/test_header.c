@@ -106,7 +106,7 @@ static void read_again(const struct run *run, const char *how)
 	struct reader reader = reader_read(got, len, run->policy.stuffed);
 
 	if (reader.froms != 1 || reader.addresses == 0 || reader.stripped > 0 || reader.bad_lines ||
-		reader.bad_stuffing)
+		reader.more || reader.bad_stuffing)
 		fail_msg("%s, %s: the reader finds %u From, %u addresses, %u to strip", run->name,
 			how, reader.froms, reader.addresses, reader.stripped);
 	for (unsigned i = 0; i < reader.addresses; i++) {
