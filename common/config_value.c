@@ -359,7 +359,7 @@ static bool field_name_valid(const char *text)
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	size_t len = strlen(text), plain = strspn(text, allowed);
 
-	if (len == 0 || len > CONFIG_FIELD_NAME_MAX || text[0] == '-')
+	if (plain == 0 || len > CONFIG_FIELD_NAME_MAX || text[0] == '-')
 		return false;
 	return plain == len || (plain == len - 1 && text[plain] == '*' && text[plain - 1] == '-');
 }
