@@ -84,3 +84,44 @@ def test_added_and_deleted_senders_count(rig):
     rig.box.ctl("sender", "del", login, login)
     harness.wait_until(lambda: mail_from(rig, login, "new@example.org").code == 250, "the new sender", timeout=15)
     assert REFUSED.fullmatch(mail_from(rig, login, login).text)
+
+
+# ------------------------------------------------------------------ the header's From
+FROM_REFUSED = re.compile(r"550 5\.7\.1 From: is not an address of this account \(id [0-9a-z]{12,13}\)")
+AUTHORS = {"bob@example.test", "any@example.test", "many@example.test"}
+# Quotes and routes, which a header may have and the header stage reads by rules of its own, are left out.
+PLAIN = re.compile(r"[^\"*@:]+@[^@:]+")
+
+
+@pytest.fixture(scope="module")
+def authors(shared):
+    """The listener does not look at From; these accounts have it judged all the same."""
+    for login in AUTHORS:
+        shared.box.ctl("account", "from", login, "reject")
+    yield shared
+    for login in AUTHORS:
+        shared.box.ctl("account", "from", login, "listener")
+
+
+def write_as(rig, login, author):
+    with rig.box.session(user=login, password=login) as client:
+        client.mail(login, [RECIPIENT])
+        client.command("DATA", 354)
+        client.send(f"From: <{author}>\r\n".encode() + CONTENT + b".\r\n")
+        return client.reply()
+
+
+@pytest.mark.parametrize("login, author", [case for case in OWNED if case[0] in AUTHORS and PLAIN.fullmatch(case[1])])
+def test_what_mail_from_may_be_the_header_may_be(authors, login, author):
+    rig = authors.reset()
+    assert write_as(rig, login, author).code == 250
+    [session] = rig.sessions()
+    assert f"MAIL FROM:<{login}>".encode() in session.commands
+
+
+@pytest.mark.parametrize("login, author", [case for case in FOREIGN if case[0] in AUTHORS and PLAIN.fullmatch(case[1])])
+def test_what_mail_from_may_not_be_the_header_may_not_be(authors, login, author):
+    rig = authors.reset()
+    answer = write_as(rig, login, author)
+    assert FROM_REFUSED.fullmatch(answer.text), answer
+    assert [body for session in rig.backend.mail_sessions() for body in session.complete] == []
