@@ -197,7 +197,7 @@ void relay_break(struct session *session, const char *reason)
 	if (owed || session->transaction != NULL)
 		log_failure(session, reason);
 	answer_lost(session);
-	if (bdat_under_way(session)) {
+	if (bdat_under_way(session) && session->state != CLIENT_DATA) {
 		bdat_fail(session, REPLY_BACKEND_LOST, "backend lost");
 		return;
 	}
@@ -209,6 +209,8 @@ void relay_break(struct session *session, const char *reason)
 		/* Its refusal has come already; what the client waits for is the take. */
 		if (data_refused(session))
 			relay_drop(session);
+		else if (bdat_under_way(session))
+			bdat_fail(session, REPLY_BACKEND_LOST, "backend lost");
 		else
 			data_lost(session);
 		return;

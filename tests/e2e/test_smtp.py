@@ -108,16 +108,16 @@ EVERYWHERE = [("NOOP", OK), ("NOOP ping", OK), ("noop", OK), ("NOOP ", OK), ("RS
               (" NOOP", UNKNOWN), ("MAILFROM:<a@b.c>", UNKNOWN), ("\udcff\udcfe", UNKNOWN)]
 CLEAR = [("MAIL FROM:<a@b.example>", TLS_REQUIRED), ("RCPT TO:<a@b.example>", TLS_REQUIRED),
          ("DATA", TLS_REQUIRED), ("VRFY root", TLS_REQUIRED), ("HELP", TLS_REQUIRED), ("EXPN x", TLS_REQUIRED),
-         ("AUTH PLAIN AGEAYQ==", CLEARTEXT), ("AUTH LOGIN", CLEARTEXT),
+         ("BDAT 0 LAST", TLS_REQUIRED), ("AUTH PLAIN AGEAYQ==", CLEARTEXT), ("AUTH LOGIN", CLEARTEXT),
          ("AUTH", CLEARTEXT), ("STARTTLS x", ARGUMENTS)]
 SECURE = [("MAIL FROM:<a@b.example>", AUTH_REQUIRED), ("RCPT TO:<a@b.example>", AUTH_REQUIRED),
-          ("DATA", AUTH_REQUIRED), ("VRFY root", AUTH_REQUIRED), ("HELP", HELP), ("STARTTLS", TLS_ACTIVE),
+          ("DATA", AUTH_REQUIRED), ("BDAT 0 LAST", AUTH_REQUIRED), ("VRFY root", AUTH_REQUIRED), ("HELP", HELP), ("STARTTLS", TLS_ACTIVE),
           ("AUTH", ARGUMENTS), ("AUTH FOO", MECHANISM), ("AUTH CRAM-MD5", MECHANISM)]
 REFUSED_VERBS = [(verb, UNIMPLEMENTED) for verb in (
     "EXPN list", "ETRN x", "TURN", "ATRN", "SEND FROM:<a@b.c>", "SOML FROM:<a@b.c>", "SAML FROM:<a@b.c>",
     "BURL imap://x", "XCLIENT LOGIN=root", "XFORWARD NAME=x", "XEXCH50 1 2", "X-EXPS GSSAPI",
     "DEBUG", "WIZ", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2", "VERB", "LHLO x")]
-IN = [("RCPT TO:<a@b.example>", NEED_MAIL), ("DATA", NEED_MAIL), ("DATA now", ARGUMENTS), ("VRFY root", VRFY),
+IN = [("RCPT TO:<a@b.example>", NEED_MAIL), ("DATA", NEED_MAIL), ("BDAT 0", NEED_MAIL), ("DATA now", ARGUMENTS), ("VRFY root", VRFY),
       ("VRFY", ARGUMENTS), ("HELP", HELP), ("HELP MAIL", HELP), ("AUTH PLAIN", AUTH_AGAIN),
       ("AUTH FOO", AUTH_AGAIN), ("STARTTLS", TLS_ACTIVE), *REFUSED_VERBS]
 MAIL = [(f"MAIL FROM:<{ALICE}>", NESTED), ("DATA", NEED_RCPT), ("DATA x", ARGUMENTS), ("AUTH PLAIN", AUTH_AGAIN),
@@ -136,7 +136,7 @@ SENDERS = [
         "MT-PRIORITY=3", "HOLDFOR=10", "XOORG=x", " ".join(f"P{n}=1" for n in range(200)))],
     *[(f"MAIL FROM:<{ALICE}> {words}", VALUE) for words in (
         "SIZE=", "SIZE", "SIZE=x", "SIZE=-1", "SIZE=0x10", f"SIZE={'1' * 21}", "BODY=", "BODY=BINARYMIME",
-        "BODY=9BIT", "SMTPUTF8=1", "RET=", "RET=FULLX", "ENVID=", "ENVID=ab+0D+0Acd", "ENVID=+00", "ENVID=+zz",
+        "BODY=9BIT", "SMTPUTF8=1", "REQUIRETLS=1", "RET=", "RET=FULLX", "ENVID=", "ENVID=ab+0D+0Acd", "ENVID=+00", "ENVID=+zz",
         "ENVID=+4", "ENVID=+0d", f"ENVID={'x' * 101}", "AUTH=", "AUTH=+ZZ", "AUTH=a b"[:6] + "=")],
     *[(f"MAIL FROM:<{ALICE}> {words}", TOO_BIG) for words in (
         f"SIZE={LIMIT + 1}", "SIZE=99999999999999999999", "SIZE=18446744073709551616")],
@@ -295,7 +295,8 @@ def test_message_of_just_the_limit_passes(rig):
 
 
 # ---------------------------------------------------------------- what EHLO offers
-CHUNKS = ["CHUNKING", "LIMITS RCPTMAX=100"]  # of our own, as PIPELINING and ENHANCEDSTATUSCODES are
+OWN = ["PIPELINING"]
+CHUNKS = ["CHUNKING", "LIMITS RCPTMAX=100"]
 LEGACY = {
     "postfix": ("PIPELINING,SIZE 10240000,VRFY,ETRN,ENHANCEDSTATUSCODES,8BITMIME,DSN,SMTPUTF8,CHUNKING",
                 [f"SIZE {LIMIT}", "8BITMIME", "DSN", "SMTPUTF8"]),
@@ -331,13 +332,13 @@ def test_ehlo_offers_what_is_true_of_the_backend(prober, name):
 
     def lines(client):
         return client.command("EHLO client.test", 250).lines
-    secure = [HOST, "PIPELINING", *passed_on, *CHUNKS, "AUTH PLAIN LOGIN", "ENHANCEDSTATUSCODES"]
+    secure = [HOST, *OWN, *passed_on, *CHUNKS, "AUTH PLAIN LOGIN", "ENHANCEDSTATUSCODES"]
     with rig.box.connect() as one, rig.box.connect() as two:
         harness.wait_until(lambda: lines(one) == secure == lines(two), f"an offer of {secure}", timeout=10)
     with rig.box.connect("submission") as client:
-        assert lines(client) == [HOST, "PIPELINING", *passed_on, *CHUNKS, "STARTTLS", "ENHANCEDSTATUSCODES"]
+        assert lines(client) == [HOST, *OWN, *passed_on, *CHUNKS, "STARTTLS", "ENHANCEDSTATUSCODES"]
     with rig.session() as client:
-        assert lines(client) == [HOST, "PIPELINING", *passed_on, *CHUNKS, "ENHANCEDSTATUSCODES"]
+        assert lines(client) == [HOST, *OWN, *passed_on, *CHUNKS, "ENHANCEDSTATUSCODES"]
         for keyword, parameter in (("SIZE", "SIZE=1"), ("8BITMIME", "BODY=8BITMIME"), ("DSN", "RET=FULL"),
                                    ("SMTPUTF8", "SMTPUTF8")):
             known = any(line.startswith(keyword) for line in passed_on)
