@@ -63,6 +63,8 @@ def test_ehlo_names_the_host_then_one_keyword_a_line(rig):
             S: 250-8BITMIME
             S: 250-DSN
             S: 250-SMTPUTF8
+            S: 250-CHUNKING
+            S: 250-LIMITS RCPTMAX=100
             S: 250-AUTH PLAIN LOGIN
             S: 250 ENHANCEDSTATUSCODES
         """)
@@ -78,6 +80,8 @@ def test_ehlo_after_the_login_offers_neither_auth_nor_starttls(client):
         S: 250-8BITMIME
         S: 250-DSN
         S: 250-SMTPUTF8
+        S: 250-CHUNKING
+        S: 250-LIMITS RCPTMAX=100
         S: 250 ENHANCEDSTATUSCODES
     """)
 
@@ -264,7 +268,7 @@ def test_vrfy_expn_help_noop(rig, client):
         C: EXPN list
         S: 502 5.5.1 Command not implemented
         C: HELP
-        S: 214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT
+        S: 214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT
         C: NOOP
         S: 250 2.0.0 OK
         C: NOOP with anything <at> all

@@ -18,6 +18,7 @@ counted; it is known where extensions have CHUNKING (add CHUNKS to the usual one
 """
 
 import re
+import select
 import socket
 import struct
 import threading
@@ -48,7 +49,8 @@ class Stall:
 
 class Session:
     """One connection: its octets, its commands (without line ends), its bodies (dots as on the wire; of
-    chunks all octets together, once the last one is in), and the chunks: (octets, is the last)."""
+    chunks all octets together, once the last one is in), and the chunks: (octets, is the last).
+    overtaken: commands that did not wait for the reply to the one before."""
 
     def __init__(self, backend, sock, peer):
         self.backend = backend
@@ -58,6 +60,7 @@ class Session:
         self.commands = []
         self.bodies = []
         self.chunks = []
+        self.overtaken = 0
         self.complete = []  # those of them whose end came
         self.ended = threading.Event()
         self.pending = b""
@@ -148,6 +151,8 @@ class Session:
         if isinstance(action, Stall):
             self.backend.released.wait()
             return not self.backend.closing
+        if step in ("MAIL", "RCPT", "BDAT") and (self.pending or select.select([self.sock], [], [], 0)[0]):
+            self.overtaken += 1
         reply = action if isinstance(action, bytes) else action.replace("\n", "\r\n").encode() + b"\r\n"
         self.sock.sendall(reply)
         last = reply.rstrip(b"\r\n").rpartition(b"\r\n")[2]
