@@ -72,6 +72,15 @@ def pss_kib(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
 
 
+SANITIZED = os.path.basename(harness.BUILD) in ("asan", "tsan")
+QUARANTINE_KIB = 300 * 1024  # what a sanitizer keeps of freed memory, a process
+
+
+def allowed(kib):
+    """A bound on memory, as it is under a sanitizer: red zones around each piece, freed memory kept."""
+    return 10 * kib + 3 * QUARANTINE_KIB if SANITIZED else kib
+
+
 def proxies(box):
     return {title: pid for title, pid in box.children().items() if title.startswith("proxy ")}
 
