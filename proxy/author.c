@@ -116,6 +116,8 @@ static void log_found(const struct session *session, const char *verb)
 	if (found->address.len > 0)
 		log_bytes(&line, "hfrom", found->address.text, found->address.len);
 	log_text(&line, "reason", header_reason_word(found->reason));
+	if (found->reason == HEADER_FROM_UNREADABLE || found->reason == HEADER_SENDER_UNREADABLE)
+		log_text(&line, "why", from_status_word(found->why));
 	log_end(&line);
 }
 

@@ -179,6 +179,7 @@ static enum header_status at_line(struct header *header, const char **at, struct
 		return HEADER_MORE;
 	}
 	header->cr = false;
+	header->line = 0;
 	if (white(c) && header->in_field) {
 		header->state = STATE_VALUE;
 		return HEADER_MORE;
@@ -240,6 +241,7 @@ static enum header_status begin_value(struct header *header, struct evbuffer *ou
 		return status;
 	header->state = STATE_VALUE;
 	header->in_field = true;
+	header->line = (uint32_t)header->text_len;
 	header->fate = (uint8_t)fate;
 	if (fate == FATE_KEEP)
 		write_start(header, header->text, header->text_len, out);
@@ -302,15 +304,29 @@ static bool has_bare(struct header *header, const char *bytes, size_t len, bool 
 	return bare || (ends && !header->cr);
 }
 
+static bool line_too_long(struct header *header, size_t len)
+{
+	size_t room = HEADER_LINE_MAX + 2 - header->line;
+
+	header->line += (uint32_t)(len > room ? room : len);
+	return len > room;
+}
+
 /* Not more than goes one octet beyond a limit, so that what is found first does not depend on how
  * the octets arrive. */
 static size_t most(const struct header *header, size_t len)
 {
 	size_t all = HEADER_BYTES_MAX - header->bytes + 1;
 
+	size_t line = HEADER_LINE_MAX + 2 - header->line + 1;
+
 	if (held(header) && len > HEADER_FIELD_MAX - header->text_len + 1)
 		len = HEADER_FIELD_MAX - header->text_len + 1;
-	return header_strict(header) && len > all ? all : len;
+	if (!header_strict(header))
+		return len;
+	if (len > line)
+		len = line;
+	return len > all ? all : len;
 }
 
 static enum header_status at_value(
@@ -327,6 +343,11 @@ static enum header_status at_value(
 		if (header_strict(header))
 			return header_refuse(header, HEADER_LINE_MALFORMED);
 		header_note(header, HEADER_LINE_MALFORMED);
+	}
+	if (line_too_long(header, len)) {
+		if (header_strict(header))
+			return header_refuse(header, HEADER_LINE_LONG);
+		header_note(header, HEADER_LINE_LONG);
 	}
 	if (lf != NULL) {
 		header->state = STATE_LINE;

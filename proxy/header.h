@@ -25,6 +25,7 @@
 enum {
 	HEADER_FIELD_MAX = 65536,  /* of a From or Sender field; others stream through */
 	HEADER_NAME_MAX = 997,     /* a line is at most 998 octets (RFC 5322 2.1.1) */
+	HEADER_LINE_MAX = 998,     /* without CRLF (RFC 5322 2.1.1) */
 	HEADER_BYTES_MAX = 262144, /* of the whole header */
 };
 
@@ -74,7 +75,8 @@ enum header_reason {
 	HEADER_LINE_MALFORMED,    /* a line that is no field, or bare CR or LF */
 	HEADER_LINE_FOLDED_FIRST, /* the first line begins with white space */
 	HEADER_LINE_MBOX,         /* the first line is a mailbox's "From " line */
-	HEADER_TOO_LARGE,         /* HEADER_BYTES_MAX, or HEADER_FIELD_MAX for a field held */
+	HEADER_LINE_LONG, /* above 998 octets: a server that cuts it makes a field of the rest */
+	HEADER_TOO_LARGE, /* HEADER_BYTES_MAX, or HEADER_FIELD_MAX for a field held */
 	HEADER_NO_MEMORY,
 };
 
@@ -102,7 +104,8 @@ struct header { /* all private */
 	bool failed;
 	uint8_t asking; /* the mailbox of list that is in question */
 	uint32_t bytes;
-	char *text; /* a name that is not complete, or the field that is held */
+	uint32_t line; /* octets of the line at hand so far */
+	char *text;    /* a name that is not complete, or the field that is held */
 	size_t text_len, text_room, name_len;
 	struct from_list *list; /* of the field that is held */
 };

@@ -22,6 +22,7 @@ enum header_fault header_fault(enum header_reason reason)
 	case HEADER_LINE_MALFORMED:
 	case HEADER_LINE_FOLDED_FIRST:
 	case HEADER_LINE_MBOX:
+	case HEADER_LINE_LONG:
 		return HEADER_FAULT_CONTENT;
 	case HEADER_TOO_LARGE:
 		return HEADER_FAULT_SIZE;
@@ -46,6 +47,7 @@ const char *header_reason_word(enum header_reason reason)
 		[HEADER_LINE_MALFORMED] = "line-malformed",
 		[HEADER_LINE_FOLDED_FIRST] = "line-folded-first",
 		[HEADER_LINE_MBOX] = "line-mbox",
+		[HEADER_LINE_LONG] = "line-long",
 		[HEADER_TOO_LARGE] = "header-too-large",
 		[HEADER_NO_MEMORY] = "no-memory",
 	};
