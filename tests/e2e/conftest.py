@@ -30,6 +30,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "threat(id, ...): proves these rows of tests/threats.tsv")
     conformance.Recorder.register(config)
     harness.adopt_orphans()
+    harness.hear_signals()
 
 
 def pytest_collection_modifyitems(config, items):

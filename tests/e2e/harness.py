@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,12 @@ PR_SET_CHILD_SUBREAPER = 36
 def adopt_orphans():
     """Daemons that deploy/sandbox leaves become our children, so that we learn how they ended."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def hear_signals():
+    """A shell's background job is born deaf to Ctrl-C, and so would be all that a test starts on a pty."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def take_terminal(descriptor):
