@@ -60,10 +60,10 @@ def cpu(pids):
 
 
 class Meter:
-    """CPU seconds of Postern and of PostgreSQL since it was made."""
+    """CPU seconds since it was made: of all of Postern, of auth within it, and of PostgreSQL."""
 
     def __init__(self, box):
-        self.groups = [list(observe.processes(box).values()), tree(box.process("postgres").pid)]
+        self.groups = [list(observe.processes(box).values()), [box.child("auth")], tree(box.process("postgres").pid)]
         self.before = [cpu(group) for group in self.groups]
 
     def read(self):
@@ -128,20 +128,19 @@ class Figure:
 
     def __init__(self, name, unit, scale, work):
         self.name, self.unit, self.scale, self.work = name, unit, scale, work
-        self.postern, self.database = [], []
+        self.postern, self.auth, self.database = [], [], []
 
     def round(self, box):
         meter = Meter(box)
         units = self.work()
         observe.settle(box)
-        postern, database = meter.read()
-        self.postern.append(postern * self.scale / units)
-        self.database.append(database * self.scale / units)
+        for values, seconds in zip((self.postern, self.auth, self.database), meter.read()):
+            values.append(seconds * self.scale / units)
 
     def row(self):
         median = statistics.median
         return (self.name, f"{median(self.postern):.3g} {self.unit}", f"{min(self.postern):.3g}-{max(self.postern):.3g}",
-                f"{median(self.database):.3g} {self.unit}")
+                f"{median(self.auth):.3g} {self.unit}", f"{median(self.database):.3g} {self.unit}")
 
 
 def figures(clients, scale):
@@ -225,7 +224,7 @@ def main():
             sink.kill()
             sink.wait()
     print(f"{os.path.basename(harness.BUILD)} build, {options.rounds} rounds, one worker, {os.cpu_count()} CPUs, {ssl.OPENSSL_VERSION}\n")
-    table([("CPU time of", "Postern, median", "span", "PostgreSQL"), *[figure.row() for figure in measured]])
+    table([("CPU time of", "Postern, median", "span", "auth's part", "PostgreSQL"), *[figure.row() for figure in measured]])
     print(f"\nI: an idle authenticated session: {each:.1f} KiB (PSS of all processes, {count} sessions)")
 
 

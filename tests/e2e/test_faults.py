@@ -79,7 +79,7 @@ class Traffic:
                 answer = client.login(self.user, self.password, want=None)
                 if answer.code != 235:
                     self.note(self.refused, None, answer.text)
-                    time.sleep(0.01)
+                    self.stopping.wait(0.01)
                     return
                 while not self.stopping.is_set():
                     number = f"<{next(self.numbers)}@{self.name}>"
@@ -96,7 +96,7 @@ class Traffic:
                 self.note(self.refused, number, answer.text)
                 if not line.startswith("MAIL"):
                     client.command("RSET", 250)
-                time.sleep(0.005)
+                self.stopping.wait(0.005)
                 return
         client.send(smtp.transparent(f"Message-Id: {number}\r\n\r\n{'x' * 2000}\r\n"))
         answer = client.reply()
