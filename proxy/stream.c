@@ -606,16 +606,19 @@ struct evbuffer *stream_output(struct stream *stream)
 void stream_flush(struct stream *stream)
 {
 	account(stream);
-	if (stream_full(stream))
-		stream->was_full = true;
+	(void)stream_full(stream);
 	if (stream->mode != MODE_CONNECTING && stream->mode != MODE_HANDSHAKE &&
 		evbuffer_get_length(stream->out) > 0 && !stream->write_wants_read)
 		event_active(&stream->writable, EV_WRITE, 1);
 }
 
-bool stream_full(const struct stream *stream)
+bool stream_full(struct stream *stream)
 {
-	return evbuffer_get_length(stream->out) >= high_mark();
+	bool full = evbuffer_get_length(stream->out) >= high_mark();
+
+	/* The mark may have come down since the last flush. */
+	stream->was_full |= full;
+	return full;
 }
 
 size_t stream_queued(const struct stream *stream)

@@ -76,7 +76,8 @@ void stream_write(struct stream *stream, const void *bytes, size_t len);
 /* For producers that append themselves; call stream_flush() afterwards. */
 struct evbuffer *stream_output(struct stream *stream);
 void stream_flush(struct stream *stream);
-bool stream_full(const struct stream *stream);
+/* Who is told that it is full hears of on_drained. */
+bool stream_full(struct stream *stream);
 size_t stream_queued(const struct stream *stream);  /* output not yet given to the kernel */
 size_t stream_pending(const struct stream *stream); /* input not consumed */
 /* Whether the peer has sent anything that was not consumed, read so far or not. */

@@ -182,8 +182,8 @@ static bool is_full(const struct session *session)
 {
 	const struct chunks *chunks = &session->transaction->chunks;
 
-	return chunks->mode == CHUNKS_TO_BDAT ? chunk_queue_full(&chunks->queue)
-					      : backend_full(session->backend);
+	return backend_full(session->backend) ||
+	       (chunks->mode == CHUNKS_TO_BDAT && chunk_queue_full(&chunks->queue));
 }
 
 /* All octets of the message are in: the intent may be asked for when only its end is unsent. */
