@@ -210,6 +210,11 @@ fuzz-smoke:
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=fuzz fuzzers
 	$(Q)tests/run fuzz build/fuzz $(or $(SECONDS_EACH),30)
 
+# Runs whatever proves a row of tests/conformance.tsv or tests/threats.tsv, and writes the two pages from it.
+.PHONY: conformance
+conformance: all units
+	$(Q)tests/tools/conformance.py $(B)
+
 .PHONY: fuzzers
 fuzzers: $(FUZZERS)
 
@@ -261,6 +266,7 @@ help:
 	@echo 'make unit          unit tests                                 V=1 shows commands'
 	@echo 'make e2e           end-to-end tests                           ARGS="-k name" goes to pytest'
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'
+	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
 	@echo 'make bench         CPU time a session and a message, memory a connection'
 	@echo 'make smuggling     what four mail servers take for two messages, into docs/smuggling.md'

@@ -10,8 +10,8 @@
     ''')
 
 C: is a line of the client's; lines that follow one another leave in one segment.  S: is a line of the
-server's, and (end) the end of the connection with nothing more before it.  SP stands for a space where
-it is the last octet of a line.
+server's, and (end) the end of the connection with nothing more before it.  C: alone is an empty line; SP
+stands for a space where it is the last octet of a line.
 """
 
 import itertools
@@ -22,7 +22,7 @@ SP = " "
 def parsed(script):
     """("C" or "S", its lines) in turn."""
     lines = [line.lstrip(" ") for line in script.strip("\n").split("\n") if line.strip()]
-    assert all(line[:3] in ("C: ", "S: ") for line in lines), lines
+    assert all(line[:3] in ("C: ", "S: ", "C:") for line in lines), lines
     for side, group in itertools.groupby(lines, lambda line: line[0]):
         yield side, [line[3:] for line in group]
 

@@ -82,6 +82,8 @@ def filled(box, line):
     return line.format(**values) if "{" in line else line
 
 
+@pytest.mark.row("53", "54", "55", "72")
+@pytest.mark.threat("C02")
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 @pytest.mark.parametrize("form", FORMS)
 def test_form(box, form, port):
@@ -91,6 +93,7 @@ def test_form(box, form, port):
         works(box, client)
 
 
+@pytest.mark.threat("C11")
 def test_octet_by_octet(box):
     """C11."""
     with rawtls.connect(box) as client:
@@ -102,6 +105,8 @@ def test_octet_by_octet(box):
         works(box, client)
 
 
+@pytest.mark.row("66")
+@pytest.mark.threat("D14")
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 def test_pipelined_behind_plain_with_initial_response(box, port):
     """D14, RFC 4954 4: legal, and the commands wait for the verdict."""
@@ -122,6 +127,8 @@ MALFORMED = ["=AAA", "AAA=BBB", "A", "AA", "AAA", "AB==CD", "YWJjZB==", "AAAA\t"
 FIELDS = [b"", b"\0", b"\0\0", b"\0u", b"\0u\0", b"u\0p", b"\0u\0p\0x", b"a\0b\0c\0d", b"\0\0\0", b"u", b"a\0\0pw", b"alice\0\0"]
 
 
+@pytest.mark.row("56")
+@pytest.mark.threat("C01", "C13")
 def test_malformed_base64(box):
     """C01, C13: 501, the session goes on, and as a response too."""
     with box.secured() as client:
@@ -135,6 +142,8 @@ def test_malformed_base64(box):
         client.login(box.user, box.password)
 
 
+@pytest.mark.row("56")
+@pytest.mark.threat("C03", "C04")
 def test_malformed_fields(box):
     """C03, C04: exactly two NULs, a name and a password."""
     with box.secured() as client:
@@ -150,6 +159,8 @@ def test_malformed_fields(box):
         client.login(box.user, box.password)
 
 
+@pytest.mark.row("57")
+@pytest.mark.threat("C04", "C09", "C10")
 def test_length_limits(box):
     """C09, C10: 12,288 octets are taken apart whole; more is 500, be it by one octet or a megabyte."""
     with box.secured() as client:
@@ -163,6 +174,8 @@ def test_length_limits(box):
         client.login(box.user, box.password)
 
 
+@pytest.mark.row("70")
+@pytest.mark.threat("C09")
 @pytest.mark.parametrize("password", ["x", "p" * 255, "p" * 1024, "grüße 你好 \U0001f600", "with \"quotes\" and \\ and '", " spaces "],
                          ids=["one", "255", "1024", "unicode", "quotes", "spaces"])
 def test_passwords_of_all_kinds(box, password):
@@ -176,6 +189,8 @@ def test_passwords_of_all_kinds(box, password):
         client.login(login, password + "x" if len(password) < 1024 else password[:-1], want=535)
 
 
+@pytest.mark.row("71")
+@pytest.mark.threat("C05")
 def test_foreign_authzid_is_refused_like_a_wrong_password(box):
     """C05."""
     with box.secured() as client:
@@ -187,6 +202,8 @@ STRANGE = ["a\r\nX: y", "a\nb", "a\x7f", "a\x1b[2J", "a\u0085", "a\u202eb", "a|b
            "\udcff\udcfe", "a\udcc3", "x" * 320, "alice@example.test\x01", "alice@example.test "]
 
 
+@pytest.mark.row("69")
+@pytest.mark.threat("C06", "C07", "H03", "H06")
 def test_strange_names_are_refused_and_injected_nowhere(box):
     """C06, C07, H03, H06."""
     for at in range(0, len(STRANGE), 3):
@@ -198,6 +215,7 @@ def test_strange_names_are_refused_and_injected_nowhere(box):
     assert not any(line.startswith("X: y") for line in box.log_lines())
 
 
+@pytest.mark.row("33", "65")
 def test_three_failures_and_no_fourth(box):
     """RFC 4954 9; a client may try thrice."""
     with box.secured() as client:
@@ -215,6 +233,8 @@ def superuser(box):
     return psycopg.connect(box.dsn, user="postgres", password=password, autocommit=True)
 
 
+@pytest.mark.row("58", "115")
+@pytest.mark.threat("C18", "C20")
 def test_unknown_disabled_malformed_and_wrong_are_alike(box):
     """C18, C20: the same octets, whatever is wrong; the operator's log knows."""
     for name in ("disabled", "malformed", "costly", "empty"):
@@ -247,6 +267,8 @@ def test_unknown_disabled_malformed_and_wrong_are_alike(box):
     assert {name: reasons[f"{name}@example.test"] for name in want} == want
 
 
+@pytest.mark.row("49", "61")
+@pytest.mark.threat("B07")
 def test_auth_in_the_clear_never_reaches_auth(box):
     """B07: refused, and forgotten; not even an attempt is counted."""
     change = observe.Change(box)
@@ -264,6 +286,7 @@ def test_auth_in_the_clear_never_reaches_auth(box):
 
 
 # ------------------------------------------------------------------------- the cache
+@pytest.mark.threat("C25")
 def test_second_login_with_the_same_password_needs_no_hash(box):
     box.add_account("twice@example.test", "twice")
     with box.secured() as client:
@@ -284,6 +307,7 @@ def code(box, login, password):
         return client.login(login, password, want=None).code
 
 
+@pytest.mark.threat("C24", "C25")
 def test_changes_of_an_account_count(box):
     """C24, C25: what lets in counts at once, for a refusal is never given from memory; what shuts out
     within the ten seconds that a remembered row is trusted."""
@@ -301,6 +325,7 @@ def test_changes_of_an_account_count(box):
 
 
 # ------------------------------------------------------------------- what may be away
+@pytest.mark.threat("C12")
 def test_client_that_leaves_during_the_hash(box):
     """C12: the result is dropped, the slot comes back, others are served."""
     change = observe.Change(box)
@@ -316,6 +341,7 @@ def test_client_that_leaves_during_the_hash(box):
     assert change("hash_crashes_total") == 0
 
 
+@pytest.mark.threat("C01")
 def test_bad_base64_of_some_does_not_hurt_log_ins_of_others(box):
     """Dovecot CVE-2025-59028."""
     def good(number):
@@ -332,6 +358,8 @@ def test_bad_base64_of_some_does_not_hurt_log_ins_of_others(box):
         assert [login.result() for login in logins] == [535, 235] * 10
 
 
+@pytest.mark.row("59")
+@pytest.mark.threat("C23")
 def test_killed_hash_process_costs_its_log_in_only(disposable_sandbox):
     """One hash process, held still with a log-in in it, then killed."""
     box = disposable_sandbox(settings=["password.processes=1"])
@@ -356,6 +384,8 @@ def waiting(box):
     return values["postern_account_lookups_total"] >= 1 and values["postern_hash_queue"] == 0
 
 
+@pytest.mark.row("59")
+@pytest.mark.threat("C21")
 def test_full_hash_queue_is_454(disposable_sandbox):
     """C21: bounded; and who is logged in goes on."""
     box = disposable_sandbox(settings=["password.processes=1", "password.queue=4"])
@@ -387,6 +417,8 @@ def stop_postgres(box, number=signal.SIGINT):
     return lambda: process.start(argv, output=box.path("log", "postgres.log"), user=user)
 
 
+@pytest.mark.row("59")
+@pytest.mark.threat("C23")
 def test_database_stopped_is_454_and_service_resumes_by_itself(disposable_sandbox):
     """C23: never 535; who has a session keeps it; no restart is needed."""
     box = disposable_sandbox()
@@ -477,6 +509,7 @@ WAYS = {"success": login_ok, "failure": login_wrong, "cancel": login_cancelled, 
         "cleartext": login_in_the_clear, "pieces": login_in_pieces}
 
 
+@pytest.mark.threat("C28", "H05")
 @pytest.mark.parametrize("way", WAYS)
 def test_no_secret_is_left_in_any_process(quiet, way):
     """C28: the password, as it is and as it came, is found nowhere once its session is over; nor while a
@@ -499,6 +532,7 @@ def test_no_secret_is_left_in_any_process(quiet, way):
     assert observe.memory_holds(box.child("auth"), [b"submit.example.test"]), "the search itself works"
 
 
+@pytest.mark.threat("C28")
 def test_no_secret_of_a_session_that_goes_on(quiet):
     box = quiet
     password = "marker" + secrets.token_hex(16)
@@ -511,6 +545,7 @@ def test_no_secret_of_a_session_that_goes_on(quiet):
         client.message("living@example.test", [RECIPIENT], CONTENT)
 
 
+@pytest.mark.threat("H05", "H06")
 def test_no_secret_in_the_logs(box, quiet):
     """H05, H06: neither at debug level, nor in the arguments or environment of any process."""
     for one in (box, quiet):

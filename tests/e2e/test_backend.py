@@ -67,6 +67,8 @@ def nothing_accepted(rig, replies):
 
 
 # ------------------------------------------------------ replies of all honest kinds
+@pytest.mark.row("37")
+@pytest.mark.threat("E01")
 @pytest.mark.parametrize("lines", [2, 100])
 def test_replies_of_many_lines_anywhere(rig, lines):
     """E01: one logical reply each; the client gets all of it."""
@@ -93,6 +95,8 @@ PASSED = [
 ]
 
 
+@pytest.mark.row("38", "108")
+@pytest.mark.threat("E11")
 @pytest.mark.parametrize("step, reply", PASSED)
 def test_the_reply_is_the_clients(rig, step, reply):
     """Code and text; an enhanced code is added where there is none (RFC 2034)."""
@@ -104,6 +108,7 @@ def test_the_reply_is_the_clients(rig, step, reply):
         assert got == want
 
 
+@pytest.mark.threat("E11")
 def test_text_of_a_backend_cannot_break_the_dialogue(rig):
     """Control characters and what is above ASCII do not reach the client as they are."""
     rig.backend.on("RCPT", b"550 5.1.1 a\x1b[2Jb\x07c\xff\xfe\xc3\xa9 end\r\n")
@@ -113,6 +118,7 @@ def test_text_of_a_backend_cannot_break_the_dialogue(rig):
         assert all(32 <= octet < 127 for octet in answer.raw[:-2]) and answer.raw.endswith(b" end\r\n")
 
 
+@pytest.mark.row("26")
 def test_lines_of_replies_are_cut_to_what_clients_take(rig):
     rig.backend.on("RCPT", "550 5.1.1 " + "x" * 1500)
     with rig.session() as client:
@@ -128,6 +134,7 @@ MALFORMED = [b"\r\n", b"2\r\n", b"25\r\n", b"2x0 a\r\n", b"999 a\r\n", b"250_a\r
 STEPS = ["MAIL", "RCPT", "DATA", "body"]
 
 
+@pytest.mark.threat("E03")
 @pytest.mark.parametrize("step", STEPS)
 def test_malformed_replies(rig, step):
     """E03: one 4xx for the client, the server's connection is dropped, nothing is read out of bounds."""
@@ -143,6 +150,7 @@ def test_malformed_replies(rig, step):
             client.command("NOOP", 250)
 
 
+@pytest.mark.threat("E10")
 @pytest.mark.parametrize("octets", [b"\r\n", b"2\r\n", b"250 wrong code\r\n", b"554 5.3.2 Go away\r\n", b"421 4.3.2 Busy\r\n", b"220-a\r\n221 b\r\n",
                                     b"220 a\n", b"garbage\r\n", b"354 Go\r\n"], ids=repr)
 def test_greetings_that_are_none(rig, octets):
@@ -153,6 +161,7 @@ def test_greetings_that_are_none(rig, octets):
         client.command("NOOP", 250)
 
 
+@pytest.mark.threat("E02")
 @pytest.mark.parametrize("step", ["connect", "EHLO", *STEPS])
 @pytest.mark.parametrize("endless", ["lines", "line"])
 def test_endless_replies_are_cut_off(rig, step, endless):
@@ -169,6 +178,7 @@ def test_endless_replies_are_cut_off(rig, step, endless):
     assert max(observe.pss_kib(pid) for pid in observe.proxies(rig.box).values()) < before + 2048
 
 
+@pytest.mark.threat("E05")
 @pytest.mark.parametrize("step, reply", [("MAIL", "354 Go"), ("RCPT", "354 Go"), ("MAIL", "334 VXNlcm5hbWU6"), ("DATA", "250 2.0.0 Ok"),
                                          ("DATA", "220 Ready"), ("DATA", "334 More"), ("body", "354 Go on")])
 def test_wrong_class(rig, step, reply):
@@ -183,6 +193,7 @@ def test_wrong_class(rig, step, reply):
 
 
 # ------------------------------------------------------------- replies nobody asked for
+@pytest.mark.threat("E04")
 @pytest.mark.parametrize("step", STEPS)
 def test_two_replies_to_one_command(rig, step):
     """E04: the second belongs to nothing, and never to the next command or the next client."""
@@ -203,6 +214,7 @@ def test_two_replies_to_one_command(rig, step):
     assert sum(len(session.complete) for session in rig.backend.mail_sessions()) == (3 if step == "body" else 2)
 
 
+@pytest.mark.threat("E04")
 def test_unasked_reply_at_rest_ends_that_connection(rig):
     rig.backend.on("RSET", b"250 2.0.0 Ok\r\n250 2.0.0 STRAY\r\n")
     with rig.session() as client:
@@ -213,6 +225,7 @@ def test_unasked_reply_at_rest_ends_that_connection(rig):
     assert len(rig.backend.mail_sessions()) == 2
 
 
+@pytest.mark.threat("E07")
 def test_early_refusal_in_mid_body(rig):
     """E07: the client is read to its end of data, and then told."""
     def refuse(session, _argument):
@@ -236,6 +249,7 @@ def test_early_refusal_in_mid_body(rig):
     assert change("takes_returned_total") == 1
 
 
+@pytest.mark.threat("E07")
 def test_early_refusal_while_the_end_of_data_waits_for_auth(rig):
     """The whole body is there, auth has not written the intent yet, and the backend refuses meanwhile."""
     ended = threading.Event()
@@ -267,6 +281,8 @@ def test_early_refusal_while_the_end_of_data_waits_for_auth(rig):
     harness.wait_until(lambda: change("takes_returned_total") == 1, "the take's return")
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("E04", "E07")
 def test_early_acceptance_is_none(rig):
     """A 250 before the end of data says nothing of a message that was not ended."""
     def accept(session, _argument):
@@ -287,6 +303,8 @@ def test_early_acceptance_is_none(rig):
 
 
 # --------------------------------------------------------------------------- endings
+@pytest.mark.row("39")
+@pytest.mark.threat("E06")
 @pytest.mark.parametrize("how", [Close, Reset], ids=["close", "reset"])
 @pytest.mark.parametrize("step", ["connect", "EHLO", *STEPS])
 def test_connection_lost_at_any_step(rig, step, how):
@@ -302,6 +320,8 @@ def test_connection_lost_at_any_step(rig, step, how):
         assert len(rig.backend.mail_sessions()) == 1
 
 
+@pytest.mark.row("33")
+@pytest.mark.threat("E06")
 @pytest.mark.parametrize("step", STEPS)
 def test_421_is_passed_on_and_ends_the_session(rig, step):
     rig.backend.on(step, "421 4.3.2 Going down")
@@ -311,6 +331,7 @@ def test_421_is_passed_on_and_ends_the_session(rig, step):
         client.expect_end()
 
 
+@pytest.mark.threat("E06")
 @pytest.mark.parametrize("how", ["421", "close"])
 def test_lost_between_commands(rig, how):
     """The server goes while nothing is owed: RCPT is told, and a new MAIL finds a new connection."""
@@ -328,6 +349,8 @@ def test_lost_between_commands(rig, how):
         assert transaction(client)[3].startswith("250")
 
 
+@pytest.mark.row("91")
+@pytest.mark.threat("E06")
 def test_pipelined_commands_are_all_answered_when_the_server_goes(rig):
     rig.backend.on("RCPT", [None, Close()])
     with rig.session() as client:
@@ -338,6 +361,8 @@ def test_pipelined_commands_are_all_answered_when_the_server_goes(rig):
 
 
 # -------------------------------------------------------------------------- slowness
+@pytest.mark.row("32")
+@pytest.mark.threat("E02")
 def test_stalled_server_meets_its_deadline_at_every_step(rig):
     """All at once: two seconds each here."""
     steps = ["connect", "EHLO", *STEPS[:3]]
@@ -365,6 +390,8 @@ def test_stalled_server_meets_its_deadline_at_every_step(rig):
     assert 1.5 < time.monotonic() - begin < 12
 
 
+@pytest.mark.row("32")
+@pytest.mark.threat("E12")
 def test_server_that_stops_reading_meets_its_deadline(rig):
     """E12: the client is not read further than the bound, then told, once it is through."""
     def stop(session, _argument):
@@ -379,6 +406,8 @@ def test_server_that_stops_reading_meets_its_deadline(rig):
         assert client.reply().text == LOST
 
 
+@pytest.mark.row("32")
+@pytest.mark.threat("E08")
 def test_slow_answer_to_the_end_of_data_is_waited_for(rig):
     """E08: longer than all other deadlines here."""
     rig.backend.on("body", lambda session, argument: session.backend.released.wait(3) or None)
@@ -389,6 +418,7 @@ def test_slow_answer_to_the_end_of_data_is_waited_for(rig):
 
 
 # ------------------------------------------------------------------ when it connects
+@pytest.mark.row("40")
 def test_nothing_connects_before_mail(rig):
     """The backend's log shows the probe, and no connection that an unauthenticated client caused."""
     before = len(rig.backend.sessions)
@@ -421,6 +451,7 @@ def test_source_address_is_bound_and_the_name_is_ours(rig):
     assert b"liar" not in session.received
 
 
+@pytest.mark.threat("E04")
 def test_connection_serves_one_client_only(rig):
     with rig.session() as one, rig.session() as two:
         for _ in range(3):
@@ -431,6 +462,8 @@ def test_connection_serves_one_client_only(rig):
         assert session.ended.wait(10) and session.verbs[-1] == "QUIT", "and ends with QUIT"
 
 
+@pytest.mark.row("47")
+@pytest.mark.threat("E09")
 def test_helo_only_server(rig):
     """An old appliance: HELO, no extension, and no parameter of one."""
     rig.backend.on("EHLO", "502 5.5.1 Unknown")
@@ -446,6 +479,8 @@ def test_helo_only_server(rig):
     assert plain(session.complete[0]) == CONTENT
 
 
+@pytest.mark.row("47")
+@pytest.mark.threat("E09")
 def test_server_without_pipelining_gets_one_command_at_a_time(rig):
     rig.backend.extensions = ["SIZE 100000"]
     waiting = []
@@ -495,6 +530,7 @@ def used(pair):
     return [len(backend.mail_sessions()) for backend in pair.backends]
 
 
+@pytest.mark.threat("E10")
 @pytest.mark.parametrize("action", [Close(), Reset(), "554 5.3.2 No", "421 4.3.2 Busy", b"rubbish\r\n"], ids=["close", "reset", "554", "421", "rubbish"])
 @pytest.mark.parametrize("step", ["connect", "EHLO"])
 def test_the_next_server_is_tried_before_anything_was_said(pair, step, action):
@@ -524,6 +560,7 @@ def test_first_server_is_preferred_and_comes_back(pair):
     assert used(pair) == [2, 1]
 
 
+@pytest.mark.threat("E06")
 def test_no_second_server_once_mail_was_said(pair):
     """What the first was told might have had an effect."""
     pair.backend.on("MAIL", Close())
@@ -532,6 +569,8 @@ def test_no_second_server_once_mail_was_said(pair):
     assert used(pair) == [1, 0]
 
 
+@pytest.mark.row("105")
+@pytest.mark.threat("E09")
 def test_offer_is_what_both_have(pair):
     pair.backends[1].extensions = ["SIZE 5000", "8BITMIME"]
 

@@ -85,6 +85,8 @@ def judge(rig, want):
     assert complete == [body for body in want if body is not None]
 
 
+@pytest.mark.row("15", "35")
+@pytest.mark.threat("A01", "A02", "A03", "A04", "A05", "A07", "A12")
 @pytest.mark.parametrize("name", VARIANTS)
 def test_no_variant_of_the_end_smuggles(rig, name):
     variant = VARIANTS[name]
@@ -100,6 +102,8 @@ def test_no_variant_of_the_end_smuggles(rig, name):
     judge(rig, want)
 
 
+@pytest.mark.row("45")
+@pytest.mark.threat("A06", "A07")
 @pytest.mark.parametrize("name", WITH_NUL)
 def test_nul_is_refused_after_the_true_end(rig, name):
     wire = b"Subject: x\r\n\r\nx" + WITH_NUL[name] + FORGED + b"\r\n.\r\n"
@@ -114,6 +118,8 @@ def test_nul_is_refused_after_the_true_end(rig, name):
     judge(rig, want)
 
 
+@pytest.mark.row("15", "35")
+@pytest.mark.threat("A01", "A02", "A03", "A04", "A05")
 @pytest.mark.parametrize("name", [name for name in VARIANTS if re.search(rb"\r(?!\n)|(?<!\r)\n", VARIANTS[name])])
 def test_line_endings_reject(rig, name):
     """On the listener of port 587, whose line_endings = reject."""
@@ -135,6 +141,8 @@ CONTENTS = {
 }
 
 
+@pytest.mark.row("27", "34", "119")
+@pytest.mark.threat("A08", "A09", "A10", "A13")
 @pytest.mark.parametrize("name", CONTENTS)
 def test_transparency(rig, name):
     content = CONTENTS[name]
@@ -148,6 +156,8 @@ def test_transparency(rig, name):
     judge(rig, [content] * 5)
 
 
+@pytest.mark.row("34")
+@pytest.mark.threat("A07", "B12")
 def test_byte_by_byte(rig):
     content = b"Subject: bytes\r\n\r\n.\r\n..\r\n.x\r\n\r\nend\r\n"
     with rawtls.session(rig.box) as client:
@@ -158,6 +168,8 @@ def test_byte_by_byte(rig):
     judge(rig, [content])
 
 
+@pytest.mark.row("35")
+@pytest.mark.threat("A01")
 def test_lf_only_message_is_normalised(rig):
     """A message of one line ending, as scripts send it, arrives as mail."""
     lines = [b"Subject: unix", b"", b"one", b".", b"..two", b"", b"three"]
@@ -168,6 +180,7 @@ def test_lf_only_message_is_normalised(rig):
     judge(rig, [b"\r\n".join(lines) + b"\r\n\r\n"])
 
 
+@pytest.mark.threat("B09")
 def test_close_notify_in_mid_body_and_then_octets_in_the_clear(rig):
     """B09, Exim CVE-2026-45185: nothing is committed, nothing crashes."""
     client = rawtls.session(rig.box)
@@ -179,6 +192,8 @@ def test_close_notify_in_mid_body_and_then_octets_in_the_clear(rig):
     judge(rig, [None])
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("B10")
 @pytest.mark.parametrize("tail", [b"", b"\r", b"\r\n", b"\r\n.", b"\r\n.\r"])
 def test_truncation_commits_nothing(rig, tail):
     """B10: FIN without close_notify, anywhere in the end of data."""
@@ -189,6 +204,7 @@ def test_truncation_commits_nothing(rig, tail):
     judge(rig, [None])
 
 
+@pytest.mark.threat("A22")
 def test_commands_after_a_refused_body_find_no_transaction(rig):
     """A22."""
     with rig.session() as client:

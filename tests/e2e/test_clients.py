@@ -147,6 +147,8 @@ def send_and_compare(box, client, port, mechanism, content, directory):
     return message
 
 
+@pytest.mark.row("34", "46", "48")
+@pytest.mark.threat("A08")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 @pytest.mark.parametrize("port", [465, 587])
 @pytest.mark.parametrize("client", CLIENTS)
@@ -160,6 +162,7 @@ def test_20_megabytes_arrive_byte_for_byte(box, client, port, mechanism, tmp_pat
     send_and_compare(box, client, port, mechanism, BIG, tmp_path)
 
 
+@pytest.mark.threat("A09")
 @pytest.mark.parametrize("content", [b"", b"\r\n", b".\r\n", b"\r\n\r\n", b"no header at all\r\n"])
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 def test_the_smallest_messages_arrive_too(sandbox, port, content):
@@ -171,6 +174,8 @@ def test_the_smallest_messages_arrive_too(sandbox, port, content):
     assert message.body == content
 
 
+@pytest.mark.row("36")
+@pytest.mark.threat("F07")
 def test_backend_sees_one_received_line_that_hides_the_client(box, tmp_path):
     message = send_and_compare(box, "smtplib", 465, "PLAIN", TRICKY, tmp_path)
     ours = [line for line in message.received if "submit.example.test" in line and "ESMTPSA" in line]

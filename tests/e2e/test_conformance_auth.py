@@ -145,7 +145,7 @@ def test_http_gets_one_421_and_nothing_behind_its_first_line_is_read(sandbox, po
         talk(client, f"""
             C: POST / HTTP/1.1
             C: Host: localhost
-            C:{SP}
+            C:
             C: EHLO x
             C: QUIT
             S: 421 4.7.0 This is a mail submission service; closing connection
@@ -246,7 +246,7 @@ def test_cancel_is_501_5_7_0_and_what_only_looks_like_it_501_5_5_2(secure, alice
         S: 501 5.5.2 Malformed authentication data
         C: AUTH PLAIN
         S: 334{SP}
-        C:{SP}
+        C:
         S: 501 5.5.2 Malformed authentication data
         C: AUTH PLAIN {alice['plain']}
         S: 235 2.7.0 Authentication successful

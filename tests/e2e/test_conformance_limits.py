@@ -191,6 +191,23 @@ def test_strangers_crowd_out_strangers_and_never_a_customer(door):
         close(guests + late)
 
 
+@pytest.mark.row("2", "33")
+def test_an_end_is_told_by_421_before_and_after_the_login_and_in_a_transaction_after_it(disposable_sandbox):
+    box = disposable_sandbox()
+    with box.connect("submission") as stranger, box.session() as idle, box.session() as sending:
+        sending.mail(ALICE, [RECIPIENT])
+        sending.command("DATA", 354)
+        os.kill(box.master_pid, signal.SIGTERM)
+        for client in (stranger, idle):
+            assert client.reply().text == "421 4.3.2 Service shutting down; connect again"
+            client.expect_end()
+        sending.send(smtp.transparent(CONTENT))
+        assert sending.reply().code == 250
+        assert sending.reply().text == "421 4.3.2 Service shutting down; connect again"
+        sending.expect_end()
+    assert [message.body for message in box.messages()] == [CONTENT]
+
+
 @pytest.mark.threat("G02")
 def test_descriptors_that_run_out_pause_the_door_and_nothing_else(disposable_sandbox):
     """A proxy with 300 descriptors: the door rests before they are gone, a customer's message still finds a backend,

@@ -295,7 +295,7 @@ def test_quit_in_any_state_is_221_and_the_end(rig, before):
     assert all(session.complete == [] for session in rig.backend.mail_sessions())
 
 
-@pytest.mark.row("21", "99", "107", "110")
+@pytest.mark.row("21", "99")
 @pytest.mark.threat("D07")
 def test_parameters_unknown_repeated_or_with_a_bad_value(rig, client):
     talk(client, f"""

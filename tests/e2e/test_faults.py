@@ -129,6 +129,8 @@ class Traffic:
         return len(found)
 
 
+@pytest.mark.row("39", "59")
+@pytest.mark.threat("C23")
 def test_kill_of_auth_during_traffic(box):
     """Sessions live on, nothing accepted is lost, AUTH is 454 until auth is back and never 535."""
     with box.session() as idle, box.session() as in_body:
@@ -152,6 +154,8 @@ def test_kill_of_auth_during_traffic(box):
     observe.settle(box)
 
 
+@pytest.mark.row("59")
+@pytest.mark.threat("C23")
 def test_log_in_while_auth_is_away(box):
     """The master cannot start another while it stands still itself."""
     with box.secured() as client, box.session() as logged_in:
@@ -173,6 +177,7 @@ def test_log_in_while_auth_is_away(box):
         assert logged_in.message(box.user, [RECIPIENT], CONTENT).code == 250
 
 
+@pytest.mark.threat("C23")
 def test_auth_that_does_not_answer_is_not_waited_for(box):
     """It stands still, and its channels with it: 451 at MAIL after three seconds; then it goes on."""
     auth = box.child("auth")
@@ -189,6 +194,7 @@ def test_auth_that_does_not_answer_is_not_waited_for(box):
         assert client.message(box.user, [RECIPIENT], CONTENT).code == 250
 
 
+@pytest.mark.row("39")
 def test_kill_of_a_proxy_during_traffic(box):
     """Its own sessions end; those of the other go on; nothing accepted is lost, nothing is sent twice."""
     traffic = Traffic(box, 8)
@@ -216,6 +222,7 @@ def test_kill_of_hash_probe_and_admin_during_traffic(box):
     harness.wait_until(lambda: observe.get(box, "/readyz")[0] == 200, "readiness")
 
 
+@pytest.mark.threat("F05")
 def test_limit_holds_through_crashes(box):
     """auth and PostgreSQL's processes killed again and again: never more than the limit."""
     box.add_account("strict@example.test", "strict")
@@ -230,6 +237,7 @@ def test_limit_holds_through_crashes(box):
     observe.settle(box)
 
 
+@pytest.mark.threat("C24")
 def test_account_disabled_while_auth_was_away(box):
     """The new auth looks again: the idle are told, a message on its way is not delivered."""
     box.add_account("gone@example.test", "gone")
@@ -250,6 +258,7 @@ def test_account_disabled_while_auth_was_away(box):
     assert box.message_names() == before
 
 
+@pytest.mark.threat("C24")
 def test_account_disabled_before_the_take(box):
     """No crash at all: the take reads the account anew."""
     box.add_account("later@example.test", "later")
@@ -261,6 +270,8 @@ def test_account_disabled_before_the_take(box):
         client.expect_end()
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("C23")
 def test_database_killed_during_traffic(disposable_sandbox):
     """A crash of PostgreSQL's, its recovery, and mail again; no restart of ours."""
     box = disposable_sandbox(settings=["limits.connections_per_prefix=1000"])
@@ -278,6 +289,8 @@ def test_database_killed_during_traffic(disposable_sandbox):
     assert observe.metric(box, "process_restarts_total") == 0
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("E06")
 def test_backend_killed_during_traffic(disposable_sandbox):
     """451 until it is back; what was answered 250 was kept by it."""
     box = disposable_sandbox(settings=["probe.interval=1s"])

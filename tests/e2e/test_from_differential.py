@@ -118,6 +118,8 @@ def make_value(rng):
     return " " + "".join(pieces)
 
 
+@pytest.mark.row("118")
+@pytest.mark.threat("F03")
 def test_no_reader_finds_another_address():
     rng = random.Random(int(os.environ.get("SEED", "20"), 10))
     values = [make_value(rng) for _ in range(60000)]
@@ -133,6 +135,7 @@ def test_no_reader_finds_another_address():
     assert accepted > 1000
 
 
+@pytest.mark.row("118")
 def test_readers_agree_about_what_clients_send():
     for value, (word, ours) in zip(REAL, read_all([" " + value for value in REAL])):
         assert word == "ok", f"{value!r}: {word}"

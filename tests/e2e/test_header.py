@@ -95,6 +95,7 @@ def delivered(rig):
     return [body for session in rig.backend.mail_sessions() for body in session.complete]
 
 
+@pytest.mark.row("118")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cut", [None, 1, 7], ids=["whole", "octet by octet", "sevens"])
 def test_what_the_account_owns_passes(rig, way, cut):
@@ -105,6 +106,8 @@ def test_what_the_account_owns_passes(rig, way, cut):
     assert [without_trace(body) for body in delivered(rig)] == want
 
 
+@pytest.mark.row("116", "117")
+@pytest.mark.threat("F02")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cut", [None, 1, 7], ids=["whole", "octet by octet", "sevens"])
 def test_a_forged_author_never_becomes_a_message(rig, way, cut):
@@ -118,6 +121,8 @@ def test_a_forged_author_never_becomes_a_message(rig, way, cut):
     assert len(delivered(rig)) == 1
 
 
+@pytest.mark.row("116", "120")
+@pytest.mark.threat("F03")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cut", [None, 1], ids=["whole", "octet by octet"])
 def test_a_header_that_cannot_be_read_fails_closed(rig, way, cut):
@@ -129,6 +134,7 @@ def test_a_header_that_cannot_be_read_fails_closed(rig, way, cut):
     assert delivered(rig) == []
 
 
+@pytest.mark.threat("A11", "A22")
 def test_what_was_pipelined_behind_a_refused_message_goes_on(rig):
     with rig.session() as client:
         client.command(f"MAIL FROM:<{ALICE}>", 250)
@@ -151,6 +157,7 @@ def test_what_was_refused_is_given_back(rig):
         client.message(login, [RECIPIENT], b"From: header@example.test\r\n\r\nx\r\n")
 
 
+@pytest.mark.threat("F03")
 def test_header_beyond_the_cap(rig):
     with rig.session() as client:
         reply = by_data(client, b"X-Long: " + b"y" * 900 + b"\r\n" + b"X-Y: z\r\n" * 40000)
@@ -193,6 +200,7 @@ def test_rewrite_keeps_the_display_name(rig):
 
 
 # ------------------------------------------------------------- what is taken and added
+@pytest.mark.threat("F07")
 def test_forged_results_are_stripped(rig):
     forged = (b"Authentication-Results: example.test; spf=pass\r\n"
               b"AUTHENTICATION-RESULTS:\r\n example.test;\r\n dkim=pass\r\n"
@@ -202,6 +210,8 @@ def test_forged_results_are_stripped(rig):
     assert [without_trace(body) for body in delivered(rig)] == [message(OWNED["plain"])]
 
 
+@pytest.mark.row("46")
+@pytest.mark.threat("F07")
 def test_options_of_the_header_section(make_sandbox):
     rig = Rig(make_sandbox, author=True, settings=[
         "header.strip={\"X-Internal\", \"X-Secret-*\"}", "header.add_date=true", "header.add_message_id=true",

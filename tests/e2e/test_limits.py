@@ -100,6 +100,7 @@ def refused(answer, limit, what, period):
 
 
 # ------------------------------------------------------------------------ refusals
+@pytest.mark.threat("F04")
 def test_fourth_message_of_carol_is_refused(rig):
     box = rig.box
     with box.session(user=box.limited_user, password=box.limited_password) as client:
@@ -115,6 +116,7 @@ def test_fourth_message_of_carol_is_refused(rig):
     assert len(sent.complete) == 3
 
 
+@pytest.mark.threat("F04")
 def test_refusal_at_data_leaves_nothing_at_the_backend(rig, login):
     """The take is refused after the backend said 354: its connection is dropped, no end of data is sent."""
     with session(rig, login) as one, session(rig, login) as two:
@@ -170,6 +172,7 @@ def test_recipients_of_one_message(rig):
         client.reply(250)
 
 
+@pytest.mark.row("101")
 def test_message_bytes_of_the_account(rig):
     login = rig.account("small@example.test", "message_bytes=1000")
     with session(rig, login) as client:
@@ -295,6 +298,7 @@ def leave(client, how):
     (client.reset if how == "reset" else client.close)()
 
 
+@pytest.mark.threat("F04", "G01")
 @pytest.mark.parametrize("how", ["close", "reset", "rset-instead", "silence"])
 def test_given_back_when_the_client_aborts(rig, login, given_back, how):
     for number in range(1, 6):
@@ -316,6 +320,8 @@ def test_given_back_when_the_client_aborts(rig, login, given_back, how):
     assert room(rig, login) == 3
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("E06")
 def test_not_given_back_when_the_outcome_is_unknown(rig, login):
     """The connection is lost after the end of data: it may have been accepted, and stays charged."""
     rig.backend.on("body", Close())
@@ -329,6 +335,7 @@ def test_not_given_back_when_the_outcome_is_unknown(rig, login):
 
 
 # ---------------------------------------------------------------------- many at once
+@pytest.mark.threat("F04")
 def test_many_sessions_never_exceed_the_limit(rig):
     """24 sessions on both workers, all at once, again and again: exactly the limit arrives."""
     login = rig.account("many@example.test", "messages_hour=50")
@@ -346,6 +353,7 @@ def test_many_sessions_never_exceed_the_limit(rig):
     observe.settle(rig.box)
 
 
+@pytest.mark.threat("F04")
 def test_aborts_and_refusals_among_many_leave_the_meter_right(rig):
     """Some are refused by the backend, some leave, some send: what is left is what was not sent."""
     login = rig.account("mixed@example.test", "messages_hour=20")

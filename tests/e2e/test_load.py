@@ -107,6 +107,7 @@ def push_until_stuck(senders, quiet=1.0):
             last = time.monotonic()
 
 
+@pytest.mark.threat("E12")
 def test_backend_that_stops_reading_stops_the_clients(rig, capsys):
     """100 clients with 50 MB each: what waits in the proxies stays within the documented bound.
 
@@ -149,6 +150,7 @@ def test_backend_that_stops_reading_stops_the_clients(rig, capsys):
         client.message(ALICE, [RECIPIENT], CONTENT)
 
 
+@pytest.mark.threat("G03")
 def test_idle_sessions_are_held(rig, capsys):
     """2,000 that are logged in and say nothing, and then all of them still answer."""
     context = ssl.create_default_context(cafile=rig.box.ca)
@@ -200,6 +202,7 @@ def stranger(box, context, number):
     (reset if kind in (2, 3, 6) else socket.socket.close)(sock)
 
 
+@pytest.mark.threat("G02")
 def test_thousands_of_connections_leak_nothing(rig, capsys):
     """3,000 that come and go in all ways: descriptors and memory are what they were."""
     context = ssl.create_default_context(cafile=rig.box.ca)
@@ -244,6 +247,7 @@ def test_hundreds_of_messages_leak_nothing(rig):
     assert memory_kib(rig.box) - warm < observe.allowed(1024)
 
 
+@pytest.mark.threat("G02")
 def test_connections_of_one_prefix_are_bounded(make_sandbox):
     """421 in the clear, an end in TLS; those that are there are served on, and room comes back."""
     box = make_sandbox(settings=["workers=1", "limits.connections_per_prefix=10"])

@@ -139,6 +139,7 @@ def test_every_process_has_its_title(box):
             assert file.read().strip() == f"postern: {title}"[:15].strip()
 
 
+@pytest.mark.threat("H02", "H05")
 @pytest.mark.parametrize("title", sorted(CHILDREN))
 def test_child_has_given_up_everything(box, title):
     pid = box.child(title)
@@ -199,6 +200,7 @@ def test_files_of_the_master(box):
         assert file.read() == f"{box.master_pid}\n"
 
 
+@pytest.mark.threat("H05")
 def test_no_process_shows_its_environment(box):
     for title, pid in {"master": box.master_pid, **box.children()}.items():
         try:
@@ -208,6 +210,7 @@ def test_no_process_shows_its_environment(box):
             assert not ROOT_MODE
 
 
+@pytest.mark.threat("H07")
 @pytest.mark.skipif(not ROOT_MODE, reason="only root reads the descriptors of a process that is not dumpable")
 def test_each_child_holds_only_its_own_descriptors(box):
     children = box.children()

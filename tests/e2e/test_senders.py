@@ -52,6 +52,8 @@ def mail_from(rig, login, sender):
         return client.command(f"MAIL FROM:<{sender}>")
 
 
+@pytest.mark.row("9")
+@pytest.mark.threat("F01")
 @pytest.mark.parametrize("login, sender", OWNED)
 def test_owned(rig, login, sender):
     with rig.box.session(user=login, password=login) as client:
@@ -60,6 +62,8 @@ def test_owned(rig, login, sender):
     assert f"MAIL FROM:<{sender}>".encode() in session.commands, "as it was given"
 
 
+@pytest.mark.row("43")
+@pytest.mark.threat("F01")
 @pytest.mark.parametrize("login, sender", FOREIGN)
 def test_not_owned(rig, login, sender):
     """F01: refused before the backend hears of it, and the session may go on."""
@@ -76,6 +80,7 @@ def test_session_goes_on_after_a_refusal(rig):
         assert client.message("bob@example.test", [RECIPIENT], CONTENT).code == 250
 
 
+@pytest.mark.threat("C24")
 def test_added_and_deleted_senders_count(rig):
     """Within what a row is trusted: ten seconds, while there is no change feed."""
     login = rig.account("changing@example.test")

@@ -168,6 +168,9 @@ def by_state():
             yield pytest.param(state, rows[at:at + 10], id=f"{state}-{rows[at][0][:16]!r}")
 
 
+@pytest.mark.row("3", "5", "10", "11", "12", "13", "14", "16", "17", "18", "19", "20", "21", "22", "41",
+                 "42", "62", "63", "64", "77", "79", "100", "102", "103", "104", "106")
+@pytest.mark.threat("B04", "D02", "D04", "D05", "D06", "D07", "D11", "D16", "D18")
 @pytest.mark.parametrize("state, rows", by_state())
 def test_exact_replies(rig, state, rows):
     client = STATES[state](rig)
@@ -186,6 +189,7 @@ def test_exact_replies(rig, state, rows):
     assert foreign == []
 
 
+@pytest.mark.row("1", "4", "20")
 def test_greeting_and_hello(rig):
     with rig.box.connect() as client:
         assert client.greeting.text == f"220 {HOST} ESMTP Postern"
@@ -195,6 +199,7 @@ def test_greeting_and_hello(rig):
         client.expect_end()
 
 
+@pytest.mark.row("6")
 def test_mail_needs_hello_after_login(rig):
     """HELO or EHLO may be repeated; the log-in stays (RFC 5321 4.1.4)."""
     with given(rig) as client:
@@ -206,6 +211,7 @@ def test_mail_needs_hello_after_login(rig):
         assert client.message(ALICE, [RECIPIENT], CONTENT).code == 250
 
 
+@pytest.mark.row("8")
 def test_auth_without_hello(rig):
     with rig.box.connect() as client:
         assert client.command("AUTH PLAIN").text == NEED_EHLO
@@ -233,6 +239,8 @@ REBUILT = [
 ]
 
 
+@pytest.mark.row("23", "67", "106")
+@pytest.mark.threat("C29", "D05", "D06", "D07", "D08")
 @pytest.mark.parametrize("line, told", REBUILT)
 def test_backend_is_told_the_rebuilt_command(rig, line, told):
     with (rig.session() if told.startswith("MAIL") else mailed(rig)) as client:
@@ -241,6 +249,7 @@ def test_backend_is_told_the_rebuilt_command(rig, line, told):
     assert session.commands[-1 if session.commands[-1] != b"QUIT" else -2] == told.encode()
 
 
+@pytest.mark.row("103")
 def test_smtputf8_addresses_pass(rig):
     rig.account("grüße@example.test")
     with rig.box.session(user="grüße@example.test", password="grüße@example.test") as client:
@@ -251,6 +260,7 @@ def test_smtputf8_addresses_pass(rig):
     assert "RCPT TO:<用户@例子.example>".encode() in session.commands
 
 
+@pytest.mark.row("102")
 def test_eight_bits_are_kept(rig):
     content = b"Subject: 8\r\n\r\n" + bytes(range(128, 256)) + b"\r\n"
     with rig.session() as client:
@@ -258,6 +268,8 @@ def test_eight_bits_are_kept(rig):
     assert rig.bodies() == [content]
 
 
+@pytest.mark.row("28", "29")
+@pytest.mark.threat("D15")
 def test_recipients_beyond_the_limit_are_refused_and_the_others_stay(rig):
     with mailed(rig) as client:
         for number in range(100):
@@ -271,6 +283,7 @@ def test_recipients_beyond_the_limit_are_refused_and_the_others_stay(rig):
     assert session.verbs.count("RCPT") == 100
 
 
+@pytest.mark.row("30", "100")
 def test_message_too_big_is_drained_and_refused(rig):
     with given(rig) as client:
         client.command("DATA", 354)
@@ -283,6 +296,7 @@ def test_message_too_big_is_drained_and_refused(rig):
     assert len(complete) == 1, "the big one's end of data was never sent"
 
 
+@pytest.mark.row("30", "100")
 def test_message_of_just_the_limit_passes(rig):
     content = (b"x" * 1022 + b"\r\n") * (LIMIT // 1024)
     assert len(content) == LIMIT
@@ -320,6 +334,8 @@ def prober(make_sandbox):
     rig.close()
 
 
+@pytest.mark.row("3", "47", "52", "81", "101", "103", "107", "114")
+@pytest.mark.threat("E09")
 @pytest.mark.parametrize("name", LEGACY)
 def test_ehlo_offers_what_is_true_of_the_backend(prober, name):
     offered, passed_on = LEGACY[name]
@@ -348,6 +364,8 @@ def test_ehlo_offers_what_is_true_of_the_backend(prober, name):
         client.message(ALICE, [RECIPIENT], CONTENT)
 
 
+@pytest.mark.row("102", "107")
+@pytest.mark.threat("D10", "E09")
 def test_backend_that_lost_what_was_offered_gets_nothing_broken(rig):
     """The probe's word is an hour old: the connection at hand decides."""
     rig.backend.extensions = ["PIPELINING", "SIZE 1000"]
@@ -364,6 +382,8 @@ def test_backend_that_lost_what_was_offered_gets_nothing_broken(rig):
 
 
 # -------------------------------------------------------------------------- lines
+@pytest.mark.row("35")
+@pytest.mark.threat("D02", "D03")
 @pytest.mark.parametrize("line", ["NOOP\nRSET", "NO\rOP", "NO\0OP", "NOOP\r", "\r", "\nNOOP", "NOOP \n\n\n", "\0"])
 def test_bare_cr_lf_or_nul_in_a_command_is_one_error(rig, line):
     octets = line.encode() + b"\r\nNOOP\r\n"
@@ -379,6 +399,8 @@ def test_bare_cr_lf_or_nul_in_a_command_is_one_error(rig, line):
         client.close()
 
 
+@pytest.mark.row("25")
+@pytest.mark.threat("D01")
 def test_line_length_limits(rig):
     with rig.box.secured() as client:
         for length, want in ((512, OK), (2048, OK), (4096, OK), (4097, LINE_TOO_LONG), (100000, LINE_TOO_LONG)):
@@ -388,6 +410,7 @@ def test_line_length_limits(rig):
         assert client.command("NOOP").text == OK
 
 
+@pytest.mark.threat("D01")
 def test_line_that_is_too_long_hides_no_command(rig):
     """What follows in the same line is no line of its own, wherever reads end."""
     with rig.box.secured() as client:
@@ -400,6 +423,8 @@ def test_line_that_is_too_long_hides_no_command(rig):
         client.command("NOOP", 250)
 
 
+@pytest.mark.row("33")
+@pytest.mark.threat("D01")
 def test_endless_line_ends_the_session(rig):
     with rig.box.secured() as client:
         with pytest.raises(OSError):
@@ -422,6 +447,8 @@ def refuse_one(_session, argument):
     return "550 5.1.1 Nobody here" if "refused" in argument else None
 
 
+@pytest.mark.row("91", "94")
+@pytest.mark.threat("D13")
 @pytest.mark.parametrize("pipelining", [True, False], ids=["to-pipelining-backend", "to-one-without"])
 def test_pipelining_in_all_groupings(rig, pipelining):
     """The commands of a transaction, cut into groups in all 32 ways: always the same replies in order."""
@@ -444,6 +471,8 @@ def test_pipelining_in_all_groupings(rig, pipelining):
     assert session.commands[1:5] == [line.encode() for line in (GROUP[0], GROUP[1], GROUP[2], GROUP[4])]
 
 
+@pytest.mark.row("91", "94")
+@pytest.mark.threat("D13")
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 64])
 def test_whole_session_in_small_pieces(rig, size):
     token = base64.b64encode(f"\0{ALICE}\0{rig.box.password}".encode()).decode()
@@ -459,6 +488,8 @@ def test_whole_session_in_small_pieces(rig, size):
     assert rig.bodies() == [CONTENT]
 
 
+@pytest.mark.row("91")
+@pytest.mark.threat("A11")
 def test_commands_after_the_end_of_data_in_the_same_segment(rig):
     """A11: legal, and each goes through all policy."""
     with given(rig) as client:
@@ -471,6 +502,8 @@ def test_commands_after_the_end_of_data_in_the_same_segment(rig):
     assert rig.bodies() == [CONTENT, b"Subject: two\r\n\r\n"]
 
 
+@pytest.mark.row("94")
+@pytest.mark.threat("D14")
 def test_body_behind_a_data_that_is_refused_is_not_run(rig):
     """D14: what was meant as a body must not be taken for commands."""
     with mailed(rig) as client:
@@ -488,6 +521,7 @@ def test_body_behind_a_data_that_is_refused_is_not_run(rig):
         client.expect_end()
 
 
+@pytest.mark.threat("D14")
 def test_body_sent_before_354_is_a_body(rig):
     """Illegal, but harmless where the 354 comes."""
     with mailed(rig) as client:
@@ -497,6 +531,8 @@ def test_body_sent_before_354_is_a_body(rig):
     assert rig.bodies() == [CONTENT]
 
 
+@pytest.mark.row("92")
+@pytest.mark.threat("D13")
 def test_replies_do_not_wait_for_more_input(rig):
     """RFC 2920 3.2: a client that waits in the middle of a line gets what is due."""
     with rawtls.session(rig.box) as client:
@@ -507,6 +543,8 @@ def test_replies_do_not_wait_for_more_input(rig):
 
 
 # ------------------------------------------------------------ errors and strangers
+@pytest.mark.row("33")
+@pytest.mark.threat("D12")
 def test_error_budget(rig):
     with rig.box.secured() as client:
         for _ in range(20):
@@ -524,6 +562,7 @@ def test_refusals_by_backend_or_policy_are_no_errors(rig):
         client.command("NOOP", 250)
 
 
+@pytest.mark.threat("D12", "G04")
 @pytest.mark.parametrize("junk", [b"NOOP\r\n", b"RSET\r\n", b"\r\n", b"XYZZY\r\n", b"VRFY x\r\n"])
 def test_flood_of_junk_ends(rig, junk):
     """D12, G04: nobody reads the replies; the session ends long before the flood does."""
@@ -534,6 +573,8 @@ def test_flood_of_junk_ends(rig, junk):
     client.close()
 
 
+@pytest.mark.row("33")
+@pytest.mark.threat("B14")
 @pytest.mark.parametrize("first", ["POST / HTTP/1.1", "GET / HTTP/1.0", "CONNECT a:25 HTTP/1.1", "OPTIONS * HTTP/1.1",
                                    "PRI * HTTP/2.0", "put /x HTTP/1.1"])
 @pytest.mark.parametrize("port", ["submissions", "submission"])
@@ -559,6 +600,7 @@ class stopped:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.threat("B15")
 def test_early_talker_in_the_clear(rig):
     """B15: octets before the greeting."""
     with stopped(rig.box):
@@ -569,6 +611,7 @@ def test_early_talker_in_the_clear(rig):
         client.expect_end()
 
 
+@pytest.mark.threat("B15")
 def test_early_talker_in_tls(rig):
     """B15: octets in the same flight as the handshake's end."""
     with rawtls.connect(rig.box, trailer=b"EHLO early\r\n", greeting=None) as client:
@@ -576,6 +619,7 @@ def test_early_talker_in_tls(rig):
         client.expect_end()
 
 
+@pytest.mark.threat("B15")
 def test_two_commands_at_once_after_the_greeting_are_fine(rig):
     """Thunderbird sends EHLO and QUIT together."""
     with rig.box.connect() as client:
@@ -591,6 +635,7 @@ def half_close(client):
     client.sock.shutdown(socket.SHUT_WR)
 
 
+@pytest.mark.threat("D13")
 @pytest.mark.parametrize("last", [b"NOOP\r\n", b"QUIT\r\n", b"QUIT", b"NOOP\r"])
 def test_half_close_after_the_last_command(rig, last):
     with rawtls.session(rig.box) as client:
@@ -623,6 +668,7 @@ def test_half_close_in_the_clear(rig):
         client.expect_end()
 
 
+@pytest.mark.row("26", "91")
 def test_slow_reader_that_half_closed_gets_every_reply(rig):
     """More replies than the sockets hold, all due after the client's end."""
     long = "\n".join([f"550-5.1.1 {'long ' * 90}"] * 60 + ["550 5.1.1 long"])
@@ -698,6 +744,8 @@ END_STATES = {"greeting": lambda rig: rawtls.connect(rig.box), "half-line": afte
               "go": after(*GROUP[:2], "DATA"), "body": in_body, "dot": at_the_dot}
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("B10", "F04")
 @pytest.mark.parametrize("how", [fin, goodbye, rst], ids=lambda function: function.__name__)
 @pytest.mark.parametrize("state", END_STATES)
 def test_client_that_leaves_in_any_state(rig, state, how):
@@ -715,6 +763,7 @@ def test_client_that_leaves_in_any_state(rig, state, how):
         client.message(ALICE, [RECIPIENT], CONTENT)
 
 
+@pytest.mark.row("39")
 def test_client_that_left_after_the_end_of_data_was_sent_is_decided_by_the_backend(rig):
     change = observe.Change(rig.box)
     rig.backend.on("body", stall_then_accept)
@@ -732,6 +781,7 @@ def stall_then_accept(session, _argument):
     session.backend.released.wait(20)
 
 
+@pytest.mark.threat("G04")
 def test_client_that_never_reads_costs_bounded_memory(rig):
     """Replies of the backend as long as they may be, to a client that reads none of them."""
     long = "\n".join([f"550-5.1.1 {'long ' * 90}"] * 90 + ["550 5.1.1 long"])

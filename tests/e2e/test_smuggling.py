@@ -46,6 +46,8 @@ def result(request, make_sandbox, tmp_path_factory):
         ports.release()
 
 
+@pytest.mark.row("15")
+@pytest.mark.threat("A01", "A02", "A03", "A04", "A05", "A12")
 @pytest.mark.parametrize("variant", VARIANTS, ids=NAMES)
 def test_one_message_stays_one_message(result, variant):
     cells = [cell for (_, each), cell in result.cells.items() if each is variant]
@@ -54,6 +56,7 @@ def test_one_message_stays_one_message(result, variant):
     assert sum(cell.forged for cell in cells) == 0
 
 
+@pytest.mark.threat("A12")
 def test_server_delivers_nothing_that_nobody_sent(result):
     assert result.wrong == []
 

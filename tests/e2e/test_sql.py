@@ -80,6 +80,7 @@ def db():
 
 
 # ------------------------------------------------------------------ privileges
+@pytest.mark.threat("H02", "H03")
 @pytest.mark.parametrize("statement", [
     "SELECT * FROM postern.account",
     "SELECT password_hash FROM postern.account",
@@ -206,6 +207,7 @@ def test_lookup_gives_the_contract(db):
     assert row["token"] == one(db.owner, "SELECT token FROM postern.account WHERE account_id = %s", account_id)
 
 
+@pytest.mark.threat("H03")
 @pytest.mark.parametrize("login", ["", "nobody", "' OR 1=1--", "' OR ''='", "\\", "\\'", "$1", "%", "_", "*",
                                    "alice@example.test'--", "alice@example.test ", " alice@example.test",
                                    "x" * 320, "x" * 321, "x" * 100_000, "{alice@example.test}"],
@@ -216,6 +218,7 @@ def test_lookup_of_the_unknown_gives_no_row(db, login):
     assert lookup(db, login) is None
 
 
+@pytest.mark.threat("H03")
 @pytest.mark.parametrize("login", ["o'brien", "' or 1=1--", 'a"b', "back\\slash", "$1", "100%", "under_score",
                                    "y" * 320, "{brace}", "jörg@example.test", "пример@example.test"],
                          ids=lambda login: login[:20])
@@ -231,6 +234,7 @@ def test_only_ascii_is_folded(db):
     assert lookup(db, "jörg") is None
 
 
+@pytest.mark.threat("H03")
 @pytest.mark.parametrize("octets", [b"\xff", b"a\xc3", b"\xc0\xaf", b"\xed\xa0\x80"])
 def test_invalid_utf8_is_an_error_and_the_connection_goes_on(db, octets):
     result = db.service.pgconn.exec_params(b"SELECT * FROM postern.account_lookup($1)", [octets])
@@ -641,6 +645,7 @@ def test_disabled_or_gone_is_told(db):
     assert db.take(account_id, 1, 1, NOW).result == 3
 
 
+@pytest.mark.threat("G07")
 def test_a_clock_that_goes_back_errs_on_the_strict_side(db):
     for back in (1, 149, 150, 151, 1800, 3600, 7200, 86400 * 400):
         account_id = db.account('{"messages_hour": 2, "messages_day": 4}')
@@ -707,6 +712,7 @@ def run_writers(db, user, count, work):
     return [item for result in results for item in result]
 
 
+@pytest.mark.threat("F04")
 def test_concurrent_takes_grant_the_limit_exactly(db):
     account_id = db.account('{"messages_hour": 100, "recipients_hour": 1000}')
 

@@ -40,6 +40,7 @@ def only(box, version, ciphers=None):
 
 
 # ------------------------------------------------------------- versions and suites
+@pytest.mark.row("48", "83")
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("port", ["submissions", "submission"])
@@ -49,6 +50,8 @@ def test_both_ports_both_families_both_versions(box, port, host, version):
         client.quit()
 
 
+@pytest.mark.row("50", "83")
+@pytest.mark.threat("B19")
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 def test_older_versions_get_an_alert(box, port, version):
@@ -64,6 +67,8 @@ WEAK = ["AES128-GCM-SHA256", "AES256-SHA", "ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDS
         "ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES128-CCM", "DHE-RSA-AES128-GCM-SHA256"]
 
 
+@pytest.mark.row("85")
+@pytest.mark.threat("B19")
 @pytest.mark.parametrize("cipher", WEAK)
 def test_all_but_ecdhe_with_aead_is_refused(box, cipher):
     with pytest.raises(ssl.SSLError, match="(?i)handshake.failure"):
@@ -73,12 +78,14 @@ def test_all_but_ecdhe_with_aead_is_refused(box, cipher):
 STRONG = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"]
 
 
+@pytest.mark.row("85")
 @pytest.mark.parametrize("cipher", STRONG)
 def test_ecdhe_with_aead_is_served(box, cipher):
     with box.connect(context=only(box, ssl.TLSVersion.TLSv1_2, cipher)) as client:
         assert client.sock.cipher()[0] == cipher
 
 
+@pytest.mark.row("85")
 def test_server_prefers(box):
     """Its own order, but ChaCha20 for who puts it first: a machine without AES instructions."""
     with box.connect(context=only(box, ssl.TLSVersion.TLSv1_2, f"{STRONG[1]}:{STRONG[0]}")) as client:
@@ -87,12 +94,16 @@ def test_server_prefers(box):
         assert client.sock.cipher()[0] == STRONG[2]
 
 
+@pytest.mark.row("84")
+@pytest.mark.threat("B19")
 def test_no_compression(box):
     with box.connect() as client:
         assert client.sock.compression() is None
 
 
 # -------------------------------------------------------------------- ALPN and SNI
+@pytest.mark.row("87")
+@pytest.mark.threat("B13")
 @pytest.mark.parametrize("offered, chosen", [(None, None), (["smtp"], "smtp"), (["http/1.1", "smtp"], "smtp")])
 def test_alpn(box, offered, chosen):
     made = context(box)
@@ -102,6 +113,8 @@ def test_alpn(box, offered, chosen):
         assert client.sock.selected_alpn_protocol() == chosen
 
 
+@pytest.mark.row("87")
+@pytest.mark.threat("B13")
 @pytest.mark.parametrize("offered", [["http/1.1"], ["h2", "http/1.1"], ["smtps"], ["smt"], ["imap"]])
 def test_alpn_without_smtp_is_fatal(box, offered):
     """B13, ALPACA: what speaks another protocol goes no further."""
@@ -143,6 +156,8 @@ class Openssl:
         self.process.stdin.flush()
 
 
+@pytest.mark.row("90")
+@pytest.mark.threat("B16")
 @pytest.mark.parametrize("name", ["..\\evil\\", "../../etc/passwd", "192.0.2.1", "x" * 255, "a b", "%s%n", "other.example"])
 def test_sni_of_any_kind_is_only_a_name(box, name):
     """B16: no file is looked up by it; the default certificate answers."""
@@ -152,6 +167,8 @@ def test_sni_of_any_kind_is_only_a_name(box, name):
 
 
 # ------------------------------------------------- renegotiation, key updates, tickets
+@pytest.mark.row("88")
+@pytest.mark.threat("B11")
 def test_renegotiation_is_refused(box):
     """B11: the client asks (R) and gets no second handshake."""
     change = observe.Change(box)
@@ -164,6 +181,7 @@ def test_renegotiation_is_refused(box):
         client.quit()
 
 
+@pytest.mark.threat("B12")
 def test_key_updates_are_followed(box):
     """B12: twenty times in both directions, and the dialogue goes on."""
     with Openssl(box, "-tls1_3") as client:
@@ -174,6 +192,7 @@ def test_key_updates_are_followed(box):
             client.expect(b"250 2.0.0 OK", count)
 
 
+@pytest.mark.threat("B18")
 def test_no_early_data(box, tmp_path):
     """B18."""
     path = str(tmp_path / "session")
@@ -208,6 +227,7 @@ def handshake(box, made, port="submissions", session=None):
         return client.sock.tls.session_reused, client.sock.tls.session
 
 
+@pytest.mark.row("86")
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 def test_resumption_works_across_workers(box, port, version):
@@ -224,6 +244,8 @@ def test_resumption_works_across_workers(box, port, version):
     assert change("tls_handshakes_total") == 3
 
 
+@pytest.mark.row("86")
+@pytest.mark.threat("B17")
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 def test_ticket_of_one_listener_is_no_good_at_the_other(box, version):
     """B17."""
@@ -239,6 +261,8 @@ INJECTIONS = {"commands": b"STARTTLS\r\nEHLO x\r\nNOOP\r\n", "half-command": b"S
               "with-ehlo": b"EHLO x\r\nSTARTTLS\r\nAUTH PLAIN AGEAYQ==\r\n"}
 
 
+@pytest.mark.row("82")
+@pytest.mark.threat("B01", "B02")
 @pytest.mark.parametrize("name", INJECTIONS)
 def test_octets_behind_starttls_close_the_session(box, name):
     """B01, B02: CVE-2011-0411; closed before the 220, and nothing of it is ever run."""
@@ -253,6 +277,8 @@ def test_octets_behind_starttls_close_the_session(box, name):
     assert change("tls_handshakes_total") == 0
 
 
+@pytest.mark.row("82")
+@pytest.mark.threat("B03")
 def test_client_hello_glued_to_starttls(box):
     """B03: who does not wait for the 220 could be two."""
     with box.connect("submission") as client:
@@ -263,6 +289,7 @@ def test_client_hello_glued_to_starttls(box):
         client.expect_end()
 
 
+@pytest.mark.threat("B02")
 def test_octets_between_the_220_and_the_handshake_are_no_commands(box):
     change = observe.Change(box)
     with box.connect("submission") as client:
@@ -286,6 +313,8 @@ def test_starttls_in_pieces(box):
         client.ehlo()
 
 
+@pytest.mark.row("80", "81")
+@pytest.mark.threat("B05")
 def test_starttls_forgets_what_was_said_before(box):
     """B05, RFC 3207 4.2."""
     with box.connect("submission") as client:
@@ -301,6 +330,8 @@ def test_starttls_forgets_what_was_said_before(box):
         assert "STARTTLS" not in client.extensions and client.extensions["AUTH"] == "PLAIN LOGIN"
 
 
+@pytest.mark.row("81")
+@pytest.mark.threat("B06")
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 def test_starttls_within_tls(box, port):
     """B06."""
@@ -309,6 +340,7 @@ def test_starttls_within_tls(box, port):
         client.quit()
 
 
+@pytest.mark.threat("H09")
 def test_failed_handshake_of_one_leaves_others_alone(box):
     """H09: OpenSSL's error queue is one a thread."""
     with box.session() as client, box.session("submission") as other:
@@ -348,6 +380,7 @@ class Slow:
             return True
 
 
+@pytest.mark.threat("B20", "G01")
 def test_handshake_deadline(box):
     """B20: two seconds here, whatever the client sends in them; others are served meanwhile."""
     begin = time.monotonic()
@@ -375,6 +408,7 @@ def start(box, tmp_path, **changes):
     return [harness.run([os.path.join(harness.BUILD, "postern"), *test, "-c", str(path)], timeout=30) for test in (["-t"], [])]
 
 
+@pytest.mark.row("78")
 @pytest.mark.parametrize("case", ["no-chain", "no-key", "garbage-chain", "garbage-key", "foreign-key", "passphrase", "key-as-chain"])
 def test_certificate_errors_are_fatal_and_clear(box, tmp_path, case):
     tls = box.path("tls")

@@ -36,6 +36,7 @@ def send(box, content=CONTENT, recipients=(RECIPIENT,), hello=None, parameters="
     return box.new_messages(before)[0]
 
 
+@pytest.mark.row("36", "51")
 @pytest.mark.parametrize("port", ["submissions", "submission"])
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 def test_hidden_by_default(sandbox, port, version):
@@ -60,6 +61,7 @@ def test_the_id_is_the_transactions_in_the_log(sandbox):
     assert "code=250" in line and f"bqid={message.name}" in line and "nrcpt=1" in line
 
 
+@pytest.mark.row("36")
 @pytest.mark.parametrize("hello, word", [("HELO old.example", "SMTP"), ("EHLO new.example", "ESMTPSA")])
 def test_protocol_word(sandbox, hello, word):
     assert HIDDEN.match(send(sandbox, hello=hello).content.decode())[3] == word
@@ -70,12 +72,14 @@ def test_smtputf8_word(sandbox):
     assert HIDDEN.match(message.content.decode())[3] == "UTF8SMTPSA"
 
 
+@pytest.mark.row("36")
 def test_no_recipient_is_told_of_another(sandbox):
     """RFC 5321 4.4, 7.2: FOR only where there is one."""
     message = send(sandbox, recipients=("one@example.net", "two@example.net"))
     assert HIDDEN.match(message.content.decode())[5] is None
 
 
+@pytest.mark.threat("F07")
 def test_trace_lines_of_the_client_stay_below(sandbox):
     """F07: whatever it claims, ours is the first."""
     content = (b"Received: from forged by submit.example.test; Mon, 1 Jan 2024 00:00:00 +0000\r\n"
@@ -84,6 +88,7 @@ def test_trace_lines_of_the_client_stay_below(sandbox):
     assert message.content[len(HIDDEN.match(message.content.decode())[0]):] == content
 
 
+@pytest.mark.threat("A13")
 def test_malformed_header_does_not_swallow_ours(sandbox):
     """A13, A14: what begins as a continuation is a body; the line that a mailbox file puts on top is no
     part of the message; no header at all is none."""
@@ -100,6 +105,7 @@ def test_shown_when_the_operator_says_so(shown):
     assert f"(authenticated as {ALICE}) with ESMTPSA id " in head
 
 
+@pytest.mark.threat("F08", "H06")
 @pytest.mark.parametrize("name", ["[192.0.2.1]", "a(b)c", 'x" (evil', "semi;colon", "under_score.example", "x" * 255, "a\\b", "<angle>", "a b"])
 def test_names_of_clients_cannot_break_the_header(shown, name):
     """F08, H06: reduced to what may stand there; no line above 998, no comment left open."""
@@ -116,6 +122,7 @@ def test_names_of_clients_cannot_break_the_header(shown, name):
     assert depth == 0 and head.count(b";") == 1
 
 
+@pytest.mark.threat("F08")
 def test_login_of_any_kind_in_the_header(shown):
     login = "odd (user)\\name"
     shown.ctl("account", "add", login, "--plan", "generous", "--memory", "8MiB", "--passes", "1", text="secret\n")
