@@ -49,6 +49,7 @@ struct request { /* waits for an account or for sender_owned() */
 	/* MAIL and OWNER */
 	uint64_t transaction, started_ms;
 	uint32_t question; /* OWNER */
+	bool fresh;        /* the row was looked up for this request */
 	size_t address_len;
 	uint8_t address[IPC_PATH_MAX];
 };

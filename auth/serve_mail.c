@@ -86,8 +86,23 @@ static void ask_owned(struct service *service, struct request *request, uint64_t
 	}
 }
 
-static void check_address(
-	struct service *service, struct request *request, const struct account *account)
+static void on_account(
+	enum account_answer known, const struct account *account, void *arg, uint64_t number);
+
+/* A remembered row may lack a sender that was added a moment ago: no refusal rests on it alone. */
+static bool look_again(
+	struct service *service, struct request *request, const struct session *session)
+{
+	if (request->fresh || !idmap_put(service->requests, request->number, request))
+		return false;
+	request->fresh = true;
+	account_cache_get(service->accounts, session->login, session->login_len, true,
+		clock_monotonic_ms(), on_account, service, request->number);
+	return true;
+}
+
+static void check_address(struct service *service, struct request *request,
+	const struct session *session, const struct account *account)
 {
 	if (!sender_plain(request->address, request->address_len)) {
 		answer(service, request, IPC_POLICY_SENDER, NULL);
@@ -98,7 +113,8 @@ static void check_address(
 		answer(service, request, IPC_POLICY_OK, NULL);
 		break;
 	case SENDER_FOREIGN:
-		answer(service, request, IPC_POLICY_SENDER, NULL);
+		if (!look_again(service, request, session))
+			answer(service, request, IPC_POLICY_SENDER, NULL);
 		break;
 	case SENDER_ASK:
 		ask_owned(service, request, account->id);
@@ -127,7 +143,7 @@ static void on_account(
 		counter_add(COUNTER_TAKES_REFUSED, 1);
 		answer(service, request, IPC_POLICY_LIMIT, &row);
 	} else {
-		check_address(service, request, account);
+		check_address(service, request, session, account);
 	}
 }
 

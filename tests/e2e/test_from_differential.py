@@ -14,6 +14,8 @@ import os
 import random
 import subprocess
 
+import pytest
+
 from harness import BUILD, ROOT, run
 
 OURS = "alice@example.org"

@@ -11,15 +11,20 @@ from rig import CONTENT, RECIPIENT, Rig
 REFUSED = re.compile(r"550 5\.7\.1 Not allowed to send from this address with this account \(id [0-9a-z]{12,13}\)")
 
 
-@pytest.fixture(scope="module")
-def shared(make_sandbox):
-    rig = Rig(make_sandbox)
+def with_accounts(make_sandbox, **options):
+    rig = Rig(make_sandbox, **options)
     for login, senders in {"bob@example.test": ["bob.b@example.org", "@sub.example.org"], "any@example.test": ["*"],
                            "plainlogin": ["@example.com", '"odd@local"@example.net'], "none": []}.items():
         rig.account(login, senders=senders)
     many = rig.account("many@example.test")
     for number in range(40):  # more than a look-up brings along
         rig.box.ctl("sender", "add", many, f"sender{number}@example.org")
+    return rig
+
+
+@pytest.fixture(scope="module")
+def shared(make_sandbox):
+    rig = with_accounts(make_sandbox)
     yield rig
     rig.close()
 
@@ -99,13 +104,11 @@ PLAIN = re.compile(r"[^\"*@:]+@[^@:]+")
 
 
 @pytest.fixture(scope="module")
-def authors(shared):
-    """The listener does not look at From; these accounts have it judged all the same."""
-    for login in AUTHORS:
-        shared.box.ctl("account", "from", login, "reject")
-    yield shared
-    for login in AUTHORS:
-        shared.box.ctl("account", "from", login, "listener")
+def authors(make_sandbox):
+    """Where the listeners have From judged."""
+    rig = with_accounts(make_sandbox, author=True)
+    yield rig
+    rig.close()
 
 
 def write_as(rig, login, author):
@@ -130,3 +133,13 @@ def test_what_mail_from_may_not_be_the_header_may_not_be(authors, login, author)
     answer = write_as(rig, login, author)
     assert FROM_REFUSED.fullmatch(answer.text), answer
     assert [body for session in rig.backend.mail_sessions() for body in session.complete] == []
+
+
+def test_a_sender_added_now_may_be_used_now(rig):
+    """No refusal rests on a remembered row."""
+    login = rig.account("adding@example.test")
+    with rig.box.secured() as client:
+        client.login(login, login)
+        client.command("MAIL FROM:<new@example.test>", 550)
+        rig.box.ctl("sender", "add", login, "new@example.test")
+        client.command("MAIL FROM:<new@example.test>", 250)

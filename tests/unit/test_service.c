@@ -351,6 +351,22 @@ static void answer_account(struct account *account)
 		service->accounts, lookups.ticket, ACCOUNT_KNOWN, account, clock_monotonic_ms());
 }
 
+/* What a remembered row refuses is looked up anew before it is refused; the row is the same. */
+static void ask_fresh(enum ipc_type type, const void *payload, enum ipc_type want)
+{
+	size_t asked = lookups.asked;
+	uint64_t answered = 0;
+
+	put(0, type, TRANSACTION, payload);
+	for (int i = 0; i < 20 && lookups.asked == asked; i++)
+		spin();
+	assert_true(lookups.asked <= asked + 1);
+	if (lookups.asked > asked)
+		answer_account(row_of_alice(ACCOUNT, 0));
+	assert_int_equal(receive(0, &answered), want);
+	assert_int_equal(answered, TRANSACTION);
+}
+
 static struct ipc_owner_request question(uint32_t number, const char *address)
 {
 	struct ipc_owner_request request = {.session = SESSION, .question = number};
@@ -365,7 +381,7 @@ static void check_owner(const char *address, enum ipc_policy want)
 	static uint32_t number = 1000;
 	struct ipc_owner_request request = question(++number, address);
 
-	ask(0, IPC_OWNER_REQUEST, TRANSACTION, &request, IPC_OWNER_VERDICT);
+	ask_fresh(IPC_OWNER_REQUEST, &request, IPC_OWNER_VERDICT);
 	if (in.owner.policy != want)
 		fail_msg("%s: got %u, want %d", address, in.owner.policy, want);
 	assert_int_equal(in.owner.question, number);
@@ -378,7 +394,7 @@ static void check_mail(const char *address, enum ipc_policy want)
 
 	request.sender_len = (uint16_t)strlen(address);
 	memcpy(request.sender, address, request.sender_len);
-	ask(0, IPC_MAIL_REQUEST, TRANSACTION, &request, IPC_MAIL_VERDICT);
+	ask_fresh(IPC_MAIL_REQUEST, &request, IPC_MAIL_VERDICT);
 	if (in.policy.policy != want)
 		fail_msg("MAIL %s: got %u, want %d", address, in.policy.policy, want);
 }
@@ -406,8 +422,9 @@ static void test_an_owner_is_found_as_mail_finds_it(void **state)
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
 		check_mail(owned[i].address, owned[i].want);
 		check_owner(owned[i].address, owned[i].want);
+		if (owned[i].want == IPC_POLICY_OK)
+			assert_int_equal(lookups.asked, 1); /* the row at hand will do */
 	}
-	assert_int_equal(lookups.asked, 1);
 }
 
 /* More senders than a look-up brings: what is not among them is for the database, which is away. */
