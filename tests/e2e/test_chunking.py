@@ -603,6 +603,22 @@ def test_backend_lost_between_chunks(rig):
     judge(rig, [b"x\r\n"])
 
 
+def test_backend_lost_while_the_author_is_asked_for(disposable_sandbox):
+    """auth's late answer meets a message that has failed already."""
+    rig = Rig(disposable_sandbox, settings=["listen.submissions.from=reject"])
+    with given(rig) as client:
+        harness.wait_until(lambda: rig.sessions()[0].verbs[-1] == "RCPT", "the recipient")
+        chunk(client, b"Subject: x\r\n", want=accepted(12))
+        os.kill(rig.box.child("auth"), signal.SIGSTOP)
+        client.send(bdat(b"From: someone@example.org\r\n\r\nNOOP\r\n", True))
+        rig.sessions()[0].sock.shutdown(2)
+        assert client.reply().code == 451
+        os.kill(rig.box.child("auth"), signal.SIGCONT)
+        client.command("NOOP", OK)
+    observe.settle(rig.box)
+    rig.close()
+
+
 @pytest.mark.parametrize("end", [Close(), Reset()], ids=["fin", "rst"])
 def test_backend_lost_at_the_end(rig, end):
     rig.backend.on("body", end)
