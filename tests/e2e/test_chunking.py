@@ -289,6 +289,8 @@ def test_truncated_chunk_commits_nothing(rig):
     judge(rig, [])
 
 
+@pytest.mark.row("64")
+@pytest.mark.threat("A18")
 def test_chunk_without_login_is_dropped(rig):
     octets = b"RSET\r\nMAIL FROM:<a@b.example>\r\nQUIT\r\n"
     with rig.box.secured() as client:
@@ -374,6 +376,8 @@ def test_commands_between_chunks(rig):
     judge(rig, [b"abcdef\r\n"])
 
 
+@pytest.mark.row("97")
+@pytest.mark.threat("A20")
 def test_data_after_chunks_and_chunks_after_data(rig):
     """DATA works beside BDAT, a transaction each."""
     with rig.session() as client:
@@ -489,6 +493,7 @@ def test_many_tiny_chunks(rig):
         assert len(session.chunks) < 20000, "tiny chunks become larger pieces"
 
 
+@pytest.mark.threat("A19")
 def test_tiny_chunks_of_a_failed_message_have_an_end_too(rig):
     rig.backend.on("RCPT", "550 5.1.1 Nobody")
     with rawtls.session(rig.box) as client:
@@ -619,6 +624,8 @@ def test_backend_lost_while_the_author_is_asked_for(disposable_sandbox):
     rig.close()
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("E06")
 @pytest.mark.parametrize("end", [Close(), Reset()], ids=["fin", "rst"])
 def test_backend_lost_at_the_end(rig, end):
     rig.backend.on("body", end)
@@ -694,6 +701,7 @@ def test_data_refused(rig, reply, want):
             chunk(client, b"x", True, QUEUED)
 
 
+@pytest.mark.threat("E12")
 def test_backend_that_does_not_read(rig):
     """Back-pressure: memory is bounded, and nothing is answered that did not go on."""
     rig.backend.on("DATA", Stall())
