@@ -70,7 +70,7 @@ def test_slow_clients_meet_a_deadline_that_octets_do_not_move(hasty, state, how)
         started = time.monotonic()
         answer = dribble(client, drops if how == "dribbling" else b"")
         assert answer == TIMEOUT.encode() + b"\r\n"
-        assert 0.5 < time.monotonic() - started < 5
+        assert 0.5 < time.monotonic() - started < 10
     assert all(session.complete == [] for session in rig.backend.mail_sessions())
 
 
@@ -100,7 +100,7 @@ def test_a_stranger_has_a_deadline_for_the_login_whatever_it_says(hasty):
         started = time.monotonic()
         said = dribble(client, b"NOOP\r\n")
         assert said.endswith(TIMEOUT.encode() + b"\r\n")
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 12
 
 
 def option(box, section, name):

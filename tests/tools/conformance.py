@@ -125,7 +125,8 @@ class Recorder:
 
     @classmethod
     def register(cls, config):
-        if os.environ.get(RESULTS):
+        """In the process that hears of all tests, not in pytest-xdist's workers."""
+        if os.environ.get(RESULTS) and not hasattr(config, "workerinput"):
             config.pluginmanager.register(cls(os.environ[RESULTS]), "conformance")
 
     def pytest_runtest_logreport(self, report):
@@ -196,7 +197,7 @@ def run_e2e(build):
     if os.path.exists(path):
         os.remove(path)
     subprocess.run([sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "-q", "--timeout=300",
-                    "-m", "row or threat", E2E], cwd=ROOT, check=False,
+                    "-n", os.environ.get("E2E_JOBS", "3"), "--dist", "loadfile", "-m", "row or threat", E2E], cwd=ROOT, check=False,
                    env={**os.environ, "POSTERN_BUILD": build, RESULTS: path})
     with open(path, encoding="utf-8") as file:
         return json.load(file)
