@@ -22,7 +22,7 @@ B := build/$(FLAVOUR)
 
 # ---------------------------------------------------------------- libraries
 # Targets that need no compiler must work before the libraries are installed.
-NO_LIBS := help clean demo check check-long dependencies smuggling lint format format-check
+NO_LIBS := help clean demo check check-long dependencies smuggling interop lint format format-check
 NEED_LIBS := $(if $(MAKECMDGOALS),$(filter-out $(NO_LIBS),$(MAKECMDGOALS)),all)
 PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp
 ifneq ($(NEED_LIBS),)
@@ -223,7 +223,12 @@ bench:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/run bench $(B) $(ARGS)
 
-.PHONY: smuggling
+.PHONY: smuggling interop
+interop:
+	$(Q)deploy/dependencies build demo test interop
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/interop/run --build $(B) $(ARGS)
+
 smuggling:
 	$(Q)deploy/dependencies build demo test
 	$(Q)$(MAKE) --no-print-directory all
@@ -269,6 +274,7 @@ help:
 	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
 	@echo 'make bench         CPU time a session and a message, memory a connection'
+	@echo 'make interop       sixteen clients, both ports, into docs/interop.md'
 	@echo 'make smuggling     what four mail servers take for two messages, into docs/smuggling.md'
 	@echo 'make lint          format-check, structure, documentation     make format rewrites'
 	@echo 'make install       into PREFIX=/usr/local, with DESTDIR'

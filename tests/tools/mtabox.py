@@ -174,7 +174,7 @@ class Box:
 
     def log_tail(self):
         found = []
-        for name in ("log", "box/maillog"):
+        for name in ("log", "box/maillog", "box/mainlog"):
             if os.path.exists(self.path(name)):
                 with open(self.path(name), encoding="utf-8", errors="replace") as file:
                     found += file.readlines()[-20:]
