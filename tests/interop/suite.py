@@ -106,6 +106,10 @@ def ways(client, box):
                 password=box.password, ca=box.ca)
 
 
+def log_ins(box, mechanism):
+    return sum(" auth-ok " in line and f" mech={mechanism} " in line for line in box.log_lines())
+
+
 class Report:
     """own: body -> what the client makes of it.  refused: body -> why it sends it to nobody.  sent: how
     many arrived through Postern as they must.  wrong: those that did not."""
@@ -132,6 +136,7 @@ def examine(client, box, plain, bodies, directory, once=("20 MB",)):
             # It does not send this to anybody.
             report.refused[name] = str(failure)
     for (port, mechanism), target in ways(client, box):
+        logins, before = log_ins(box, mechanism), report.sent
         for number, name in enumerate(direct):
             last = client.mechanisms[-1] if port == 587 else client.mechanisms[0]
             if name in once and mechanism != last:
@@ -146,4 +151,7 @@ def examine(client, box, plain, bodies, directory, once=("20 MB",)):
                 report.sent += 1
             else:
                 report.wrong.append(f"{where}: {difference(got, direct[name])}")
+        # One connection may have carried several messages.
+        if report.sent > before and log_ins(box, mechanism) == logins:
+            report.wrong.append(f"{client.name}, {port}: it never logged in by {mechanism}")
     return report
