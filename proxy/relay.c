@@ -153,8 +153,9 @@ static void on_reply(enum backend_command command, const struct smtp_reply *repl
 		break;
 	case BACKEND_RSET:
 		if (reply->code != 250)
-			relay_drop(session);
-		session_continue(session);
+			relay_break(session, "RSET refused"); /* local replies may wait behind it */
+		else
+			session_continue(session);
 		break;
 	case BACKEND_LOCAL:
 		panic("a local reply is not the backend's");
@@ -193,6 +194,7 @@ static void answer_lost(struct session *session)
 void relay_break(struct session *session, const char *reason)
 {
 	bool owed = backend_owed(session->backend) > 0;
+	bool refused = session->transaction != NULL && session->transaction->mail_refused;
 
 	if (owed || session->transaction != NULL)
 		log_failure(session, reason);
@@ -222,7 +224,7 @@ void relay_break(struct session *session, const char *reason)
 		return;
 	case CLIENT_COMMAND:
 		relay_drop(session);
-		if (owed && session->transaction != NULL) {
+		if ((owed && session->transaction != NULL) || refused) {
 			session->transaction->reason = "backend lost";
 			transaction_close(session);
 		}
