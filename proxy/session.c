@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "proxy/acceptor.h"
 #include "proxy/auth_client.h"
+#include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/line.h"
 #include "proxy/stream.h"
@@ -294,7 +295,10 @@ static void close_if_done(struct session *session, size_t waiting)
 	bool owed = session->backend != NULL && backend_owed(session->backend) > 0 &&
 		    session->state == CLIENT_COMMAND;
 
-	if (session->client_ended && reads && waiting == 0 && !owed)
+	/* What came last may be held up by the question whose it is. */
+	bool asks = author_waiting(session);
+
+	if (session->client_ended && reads && waiting == 0 && !owed && !asks)
 		session_close(session, "client closed");
 }
 

@@ -237,7 +237,7 @@ static void begin_body(struct session *session)
 	session_continue(session);
 }
 
-static void answer_discarded(struct session *session, size_t rest);
+static void answer_discarded(struct session *session);
 
 void data_abandon(struct session *session, enum reply_id reply, const char *reason)
 {
@@ -248,12 +248,16 @@ void data_abandon(struct session *session, enum reply_id reply, const char *reas
 	t->refusal = reply;
 	t->reason = reason;
 	if (session->state == CLIENT_END) { /* it is through; auth's word is awaited no more */
-		answer_discarded(session, 0);
+		answer_discarded(session);
 		return;
 	}
 	t->discarding = true;
 	t->discard_end = t->body.bytes_in + ABANDON_BYTES;
 	client_set_state(session, CLIENT_DISCARD);
+	if (t->all_in) { /* its end has come, and will not come again */
+		answer_discarded(session);
+		return;
+	}
 	if (session->revoked)
 		session_hurry(session, ABANDON_MS);
 	session_continue(session);
@@ -273,9 +277,8 @@ void data_tell_refusal(struct session *session)
 		session_reply(session, t->refusal);
 }
 
-/* The reply at the end of a message that is not wanted; rest: octets that came behind it, which
- * nothing else would offer again. */
-static void answer_discarded(struct session *session, size_t rest)
+/* The reply at the end of a message that is not wanted. */
+static void answer_discarded(struct session *session)
 {
 	struct transaction *t = session->transaction;
 	unsigned code = t->stored_reply != NULL ? t->code : reply_code(t->refusal);
@@ -289,6 +292,11 @@ static void answer_discarded(struct session *session, size_t rest)
 		session_close(session, "backend said 421");
 	else
 		data_finish(session);
+}
+
+/* Octets that came behind it in the same read are offered again by nothing else. */
+static void offer_rest(struct session *session, size_t rest)
+{
 	if (rest > 0 && session->stream != NULL)
 		stream_deliver_later(session->stream);
 }
@@ -305,8 +313,10 @@ static size_t discard(struct session *session, const uint8_t *bytes, size_t len)
 		session_close_with(session, REPLY_REVOKED, "revoked");
 	if (session->state == CLIENT_CLOSED)
 		return len;
-	if (status == BODY_END)
-		answer_discarded(session, len - consumed);
+	if (status == BODY_END) {
+		answer_discarded(session);
+		offer_rest(session, len - consumed);
+	}
 	return consumed;
 }
 
@@ -371,7 +381,7 @@ static void refuse_body(
 
 	data_abandon(session, reply, reason);
 	if (all_in)
-		answer_discarded(session, rest);
+		offer_rest(session, rest);
 }
 
 size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len)

@@ -4,13 +4,26 @@
 Each of these once left a client without an answer, or with the wrong one.
 """
 
+import contextlib
+import os
+import signal
+import socket
+
 import pytest
 
+import rawtls
 from rig import RECIPIENT, Rig
+from smtp import transparent
+
+LOST = "451 4.4.2 Connection to the mail server behind was lost; try again later"
+AUTHOR = b"From: <other@example.test>\r\n\r\nhello\r\n"  # an address that auth must be asked about
+FOREIGN = b"From: <other@example.net>\r\n\r\nhello\r\n"
+
 
 @pytest.fixture(scope="module")
 def shared(make_sandbox):
     rig = Rig(make_sandbox, settings=["listen.submissions.from=reject"])
+    rig.box.ctl("sender", "add", rig.box.user, "@example.test")
     yield rig
     rig.close()
 
@@ -18,6 +31,23 @@ def shared(make_sandbox):
 @pytest.fixture
 def rig(shared):
     return shared.reset()
+
+
+@contextlib.contextmanager
+def auth_silent(rig):
+    """auth answers nothing meanwhile."""
+    pid = rig.box.child("auth")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def begin(rig, client):
+    client.mail(rig.box.user, [RECIPIENT])
+    client.command("DATA", 354)
+    return rig.sessions()[-1]
 
 
 def test_refused_rset_answers_what_waits_behind_it(rig):
@@ -37,3 +67,30 @@ def test_mail_answered_354_leaves_no_sender_behind(rig):
         client.command(f"MAIL FROM:<{rig.box.user}>",
                        "451 4.3.0 The mail server behind gave no usable reply; try again later")
         client.command(f"MAIL FROM:<{rig.box.user}>", 250)
+
+
+@pytest.mark.parametrize("author, want, count", [(AUTHOR, 250, 1), (FOREIGN, 550, 0)])
+def test_half_close_while_the_author_is_asked(rig, author, want, count):
+    with rawtls.session(rig.box) as client:
+        there = begin(rig, client)
+        with auth_silent(rig):
+            client.send(transparent(author))
+            client.sock.close_notify()
+        client.reply(want)
+        client.expect_end()
+    assert len(there.complete) == count
+
+
+@pytest.mark.parametrize("last_words, want", [(b"", LOST), (b"552 5.2.2 full\r\n", "552 5.2.2 full"),
+                                              (b"250 2.0.0 taken\r\n", 451)])
+def test_backend_breaks_off_while_the_author_is_asked(rig, last_words, want):
+    with rig.session() as client:
+        there = begin(rig, client)
+        with auth_silent(rig):
+            client.send(transparent(AUTHOR))
+            there.sock.sendall(last_words)
+            there.sock.shutdown(socket.SHUT_RDWR)
+            client.reply(want)
+        client.command("NOOP", 250)
+    assert there.complete == []
+
