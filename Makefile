@@ -191,6 +191,10 @@ unit: $(UNITS)
 e2e: all
 	$(Q)tests/run e2e $(B) $(ARGS)
 
+.PHONY: model
+model: all
+	$(Q)tests/run model $(B) $(or $(ARGS),--seconds 60)
+
 .PHONY: asan tsan valgrind fuzz-smoke bench
 asan:
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=asan all units
@@ -270,6 +274,7 @@ help:
 	@echo 'make all           build/<flavour>/postern and posternctl     FLAVOUR=release|debug|asan|tsan'
 	@echo 'make unit          unit tests                                 V=1 shows commands'
 	@echo 'make e2e           end-to-end tests                           ARGS="-k name" goes to pytest'
+	@echo 'make model         random sessions against a model              ARGS="--seed N" prints one'
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'
 	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
