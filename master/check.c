@@ -25,6 +25,11 @@ static bool check_one(const struct config *config, const struct config_certifica
 	if (context == NULL)
 		dprintf(STDERR_FILENO, "%s:%u: certificate \"%s\": %s\n", config->path,
 			certificate->line, certificate->name, error);
+	else if (!tls_context_names_host(context))
+		dprintf(STDERR_FILENO,
+			"%s:%u: certificate \"%s\": warning: %s has no alternative name: clients "
+			"will refuse it; get one with the service's name among them\n",
+			config->path, certificate->line, certificate->name, certificate->chain);
 	bool good = context != NULL;
 	tls_context_free(&context);
 	return good;

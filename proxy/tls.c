@@ -8,6 +8,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -207,6 +208,20 @@ struct tls_context *tls_context_new(const char *listener, const char *chain_file
 	else
 		rotate(context);
 	return context;
+}
+
+bool tls_context_names_host(const struct tls_context *context)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(
+		SSL_CTX_get0_certificate(context->ctx), NID_subject_alt_name, NULL, NULL);
+	bool found = false;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		int type = sk_GENERAL_NAME_value(names, i)->type;
+		found |= type == GEN_DNS || type == GEN_IPADD;
+	}
+	GENERAL_NAMES_free(names);
+	return found;
 }
 
 void tls_context_free(struct tls_context **pointer)

@@ -11,6 +11,7 @@
 #define PROXY_TLS_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,10 @@ struct tls_context;
 struct tls_context *tls_context_new(const char *listener, const char *chain_file,
 	const char *key_file, const uint8_t seed[TLS_SEED_BYTES], char *error_out, size_t room)
 	__attribute__((warn_unused_result));
+/* Whether the leaf names a host by dNSName or iPAddress: a common name alone is read by no client
+ * any more (RFC 7817, RFC 9525 2). */
+bool tls_context_names_host(const struct tls_context *context);
+
 void tls_context_free(struct tls_context **context);
 
 /* A new server session; NULL: out of memory. */

@@ -3,6 +3,7 @@
 sides.  Rows that test_auth.py and test_tls.py prove are marked there."""
 
 import base64
+import os
 import ssl
 
 import pytest
@@ -172,6 +173,25 @@ def test_handshake_is_over_x25519_or_p256_with_the_extended_master_secret(sandbo
 @pytest.mark.threat("B16")
 def test_unknown_sni_gets_the_default_certificate(sandbox):
     assert "Verify return code: 0 (ok)" in s_client(sandbox, "-servername", "other.example")
+
+
+@pytest.mark.row("89")
+@pytest.mark.parametrize("names, warned", [(None, True), ("DNS:submit.example.test", False), ("IP:192.0.2.1", False),
+                                           ("email:postmaster@example.test", True)])
+def test_a_certificate_that_names_no_host_is_warned_about_at_the_start(sandbox, tmp_path, names, warned):
+    chain, key, path = (tmp_path / name for name in ("chain.pem", "key.pem", "postern.conf"))
+    more = ["-addext", f"subjectAltName={names}"] if names else []
+    made = harness.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+                        "-subj", "/CN=submit.example.test", "-keyout", str(key), "-out", str(chain), *more])
+    assert made.returncode == 0, made.stderr
+    with open(sandbox.conf, encoding="utf-8") as file:
+        text = file.read()
+    tls = sandbox.path("tls")
+    path.write_text(text.replace(f"{tls}/server.pem", str(chain)).replace(f"{tls}/server.key", str(key)), encoding="utf-8")
+    path.chmod(0o600)
+    done = harness.run([os.path.join(harness.BUILD, "postern"), "-t", "-c", str(path)])
+    assert done.returncode == 0, done.stderr
+    assert ("has no alternative name" in done.stderr) == warned, done.stderr
 
 
 # ----------------------------------------------------------------------------- AUTH
