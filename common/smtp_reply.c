@@ -40,6 +40,17 @@ unsigned smtp_reply_class(const struct smtp_reply *reply)
 	return reply->code / 100u;
 }
 
+bool smtp_reply_misplaced(const struct smtp_reply *reply)
+{
+	static const uint16_t elsewhere[] = {211, 214, 220, 221, 235};
+
+	for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+		if (reply->code == elsewhere[i])
+			return true;
+	}
+	return smtp_reply_class(reply) == 3;
+}
+
 bool smtp_reply_begun(const struct smtp_reply *reply)
 {
 	return reply->octets > 0;

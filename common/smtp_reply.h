@@ -70,6 +70,13 @@ const char *smtp_reply_why(const struct smtp_reply *reply);
 /* After DONE: 2..5, the first digit. */
 unsigned smtp_reply_class(const struct smtp_reply *reply);
 
+/*
+ * After DONE: whether the code belongs to another command than MAIL, RCPT or the end of a message:
+ * a greeting's 220, QUIT's 221, AUTH's 235, HELP's 211 and 214, any 3xx (RFC 5321 4.3.2, RFC 4954
+ * 6).  Other codes of class 2 accept, known or not (RFC 5321 4.2).
+ */
+bool smtp_reply_misplaced(const struct smtp_reply *reply);
+
 /* Whether anything of a reply was taken yet; false after init and reset. */
 bool smtp_reply_begun(const struct smtp_reply *reply);
 

@@ -541,7 +541,7 @@ void data_end_reply(struct session *session, const struct smtp_reply *reply)
 	struct transaction *t = session->transaction;
 	unsigned class_ = smtp_reply_class(reply);
 
-	if (class_ == 3 || !relay_store(session, reply)) {
+	if (smtp_reply_misplaced(reply) || !relay_store(session, reply)) {
 		relay_break(session, "bad reply to the end of data");
 		return;
 	}

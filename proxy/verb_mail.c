@@ -180,21 +180,22 @@ enum flow verb_rcpt(struct session *session, const struct command *command)
 void mail_reply(struct session *session, bool rcpt, const struct smtp_reply *reply)
 {
 	struct transaction *t = session->transaction;
-	unsigned class_ = smtp_reply_class(reply);
+	bool misplaced = smtp_reply_misplaced(reply);
+	bool accepted = smtp_reply_class(reply) == 2 && !misplaced;
 
 	t->owed--;
 	if (!rcpt)
 		t->mail_answered = true;
-	if (class_ == 2 && rcpt)
+	if (accepted && rcpt)
 		t->accepted++;
-	if (class_ != 2 && !rcpt) {
+	if (!accepted && !rcpt) {
 		t->mail_refused = true;
 		t->code = reply->code;
 		t->reason = "sender refused by backend";
 	}
-	if (class_ == 3) { /* no answer to MAIL or RCPT: the connection cannot be trusted */
+	if (misplaced) { /* no answer to MAIL or RCPT: the connection cannot be trusted */
 		session_reply(session, REPLY_BACKEND_PROTOCOL);
-		relay_break(session, "3xx out of place");
+		relay_break(session, "reply out of place");
 		return;
 	}
 	relay_reply(session, reply);

@@ -667,6 +667,42 @@ def test_what_a_backend_says_is_relayed_in_lines_of_512_with_codes_on_each(rig, 
     """)
 
 
+@pytest.mark.row("39")
+@pytest.mark.threat("E05")
+@pytest.mark.parametrize("reply", ["220 scripted.test ESMTP", "221 2.0.0 Bye", "235 2.7.0 Welcome", "214 2.0.0 Help", "211 2.0.0 Status", "354 Go"])
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "body"])
+def test_a_code_that_answers_another_command_accepts_nothing(rig, client, step, reply):
+    """RFC 5321 4.3.2 gives each command its codes; these belong to others, so that the dialogues are out of step."""
+    rig.backend.on(step, reply)
+    unusable = "451 4.3.0 The mail server behind gave no usable reply; try again later"
+    lost = "451 4.4.2 Connection to the mail server behind was lost; try again later"
+    talk(client, f"""
+        C: MAIL FROM:<{ALICE}>
+        S: {unusable if step == "MAIL" else "250 2.1.0 Ok"}
+    """)
+    if step != "MAIL":
+        talk(client, f"""
+            C: RCPT TO:<{RECIPIENT}>
+            S: {unusable if step == "RCPT" else "250 2.1.5 Ok"}
+        """)
+    if step == "body":
+        talk(client, f"""
+            C: DATA
+            S: 354 End data with <CR><LF>.<CR><LF>
+            C: Subject: x
+            C: .
+            S: {lost}
+        """)
+    rig.backend.on(step, None)
+    talk(client, f"""
+        C: RSET
+        S: 250 2.0.0 OK
+        C: MAIL FROM:<{ALICE}>
+        S: 250 2.1.0 Ok
+    """)
+    assert len(rig.sessions(2)) == 2, "on a new connection"
+
+
 BROKEN = {
     "bare-text": b"250 OK\r\n", "other-class": b"250 5.0.0 OK\r\n", "differs": b"250-2.0.0 a\r\n250 2.1.0 b\r\n",
     "one-line-without": b"250-2.0.0 a\r\n250 b\r\n", "too-long": b"250 2.0.0 " + b"x" * 501 + b"\r\n", "control": b"250 2.0.0 a\x07\r\n",

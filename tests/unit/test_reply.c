@@ -270,6 +270,30 @@ static size_t feed_endlessly(struct smtp_reply *reply, const char *head, const c
 	return total;
 }
 
+static void test_codes_of_other_commands_are_misplaced(void **state)
+{
+	static const struct {
+		const char *bytes;
+		bool misplaced;
+	} rows[] = {{"250 Ok\r\n", false}, {"251 Will forward\r\n", false},
+		{"252 Will try\r\n", false}, {"259 Odd\r\n", false}, {"421 Busy\r\n", false},
+		{"550 No\r\n", false}, {"211 Status\r\n", true}, {"214 Help\r\n", true},
+		{"220 Hello\r\n", true}, {"221 Bye\r\n", true}, {"235 Welcome\r\n", true},
+		{"334 More\r\n", true}, {"354 Go\r\n", true}, {"399 Odd\r\n", true}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct smtp_reply reply;
+		size_t consumed;
+		smtp_reply_init(&reply);
+		assert_int_equal(
+			smtp_reply_feed(&reply, rows[i].bytes, strlen(rows[i].bytes), &consumed),
+			SMTP_REPLY_DONE);
+		assert_int_equal(smtp_reply_misplaced(&reply), rows[i].misplaced);
+		smtp_reply_free(&reply);
+	}
+}
+
 static void test_endless_line_is_refused(void **state)
 {
 	struct smtp_reply reply;
@@ -460,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_cases_whole_and_split),
 		cmocka_unit_test(test_cases_octet_by_octet),
 		cmocka_unit_test(test_done_and_bad_stay_until_reset),
+		cmocka_unit_test(test_codes_of_other_commands_are_misplaced),
 		cmocka_unit_test(test_endless_line_is_refused),
 		cmocka_unit_test(test_endless_continuation_is_refused),
 		cmocka_unit_test(test_hundred_lines_are_taken),
