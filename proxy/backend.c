@@ -465,11 +465,31 @@ static void on_reply(struct backend *backend)
 	}
 }
 
+/* How many replies may be in the octets that are here now.  A command that is sent in answer to one
+ * of them was not known when they left: none of them is its reply. */
+static size_t due(const struct backend *backend)
+{
+	switch (backend->state) {
+	case STATE_GREETING:
+	case STATE_EHLO:
+	case STATE_HELO:
+		return 1;
+	case STATE_READY:
+	case STATE_ENDING:
+		return backend->owed;
+	case STATE_BODY:
+	case STATE_CONNECTING:
+	case STATE_DEAD:
+		return 0;
+	}
+	panic("no such state");
+}
+
 static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 {
 	struct backend *backend = arg;
 	struct stream *stream = backend->stream;
-	size_t done = 0, consumed;
+	size_t done = 0, left = due(backend), consumed;
 
 	while (done < len) {
 		enum smtp_reply_status status =
@@ -481,12 +501,22 @@ static size_t on_bytes(const uint8_t *bytes, size_t len, void *arg)
 			die(backend, smtp_reply_why(&backend->reply));
 			return len;
 		}
+		bool surplus = left <= 1 && done < len;
+		if (surplus && backend->state < STATE_READY) {
+			die(backend, "unasked reply");
+			return len;
+		}
+		left -= left > 0;
 		enter(backend);
 		on_reply(backend);
 		if (!leave(backend))
 			return len;
 		if (backend->state == STATE_DEAD || backend->stream != stream)
 			return len;
+		if (surplus) {
+			die(backend, "unasked reply");
+			return len;
+		}
 		smtp_reply_reset(&backend->reply);
 	}
 	return len;

@@ -703,6 +703,39 @@ def test_a_code_that_answers_another_command_accepts_nothing(rig, client, step, 
     assert len(rig.sessions(2)) == 2, "on a new connection"
 
 
+UNREACHABLE = "451 4.4.1 The mail server behind cannot be reached; try again later"
+
+
+@pytest.mark.threat("E04")
+@pytest.mark.parametrize("step, octets", [("connect", b"220 scripted.test ESMTP\r\n250 scripted.test\r\n"),
+                                          ("EHLO", b"250 scripted.test\r\n250 2.1.0 Stray\r\n"),
+                                          ("EHLO", b"250-scripted.test\r\n250 PIPELINING\r\n2"),
+                                          ("EHLO", b"502 5.5.1 What?\r\n250 scripted.test\r\n")])
+def test_octets_that_came_before_a_command_was_sent_answer_nothing(rig, client, step, octets):
+    """They are in the same segment as the reply before: what is sent in answer to that was not known to their sender."""
+    rig.backend.on(step, octets)
+    talk(client, f"""
+        C: MAIL FROM:<{ALICE}>
+        S: {UNREACHABLE}
+    """)
+    assert not any("MAIL" in session.verbs for session in rig.backend.sessions)
+    rig.backend.on(step, None)
+    assert client.message(ALICE, [RECIPIENT], CONTENT).code == 250
+
+
+@pytest.mark.threat("E04")
+def test_a_second_reply_to_a_chunk_is_never_the_next_ones(rig, client):
+    rig.backend.extensions += ["CHUNKING"]
+    rig.backend.extensions.remove("PIPELINING")
+    rig.backend.on("BDAT", b"250 2.0.0 Ok\r\n250 2.0.0 Stray\r\n")
+    content = b"Subject: x\r\n\r\n" + b"x" * 200000 + b"\r\n"
+    client.mail(ALICE, [RECIPIENT])
+    client.send(b"BDAT %d LAST\r\n" % len(content) + content)
+    assert client.reply().text == "451 4.4.2 Connection to the mail server behind was lost; try again later"
+    [session] = rig.sessions()
+    assert session.ended.wait(10) and session.complete == [] and len(session.chunks) < 3
+
+
 BROKEN = {
     "bare-text": b"250 OK\r\n", "other-class": b"250 5.0.0 OK\r\n", "differs": b"250-2.0.0 a\r\n250 2.1.0 b\r\n",
     "one-line-without": b"250-2.0.0 a\r\n250 b\r\n", "too-long": b"250 2.0.0 " + b"x" * 501 + b"\r\n", "control": b"250 2.0.0 a\x07\r\n",
