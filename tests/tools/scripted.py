@@ -140,6 +140,12 @@ class Session:
                     self.complete.append(self.bodies[-1])
                 return bool(found)
 
+    def has_input(self):
+        """Whether more has come already; select() knows no descriptor above 1,023."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
+
     def act(self, step, argument):
         """Does what the script says at a step; False when the connection is over."""
         action = self.backend.action(step, self, argument)
@@ -151,7 +157,7 @@ class Session:
         if isinstance(action, Stall):
             self.backend.released.wait()
             return not self.backend.closing
-        if step in ("MAIL", "RCPT", "BDAT") and (self.pending or select.select([self.sock], [], [], 0)[0]):
+        if step in ("MAIL", "RCPT", "BDAT") and (self.pending or self.has_input()):
             self.overtaken += 1
         reply = action if isinstance(action, bytes) else action.replace("\n", "\r\n").encode() + b"\r\n"
         self.sock.sendall(reply)
