@@ -41,8 +41,7 @@ struct stream {
 	int fd;
 	enum mode mode;
 	bool paused, ended, was_full, secret, reading;
-	bool resumed; /* stream_resume() came while octets were handed on that are not in `in` yet
-		       */
+	bool resumed;          /* while octets were handed on that are not in `in` yet */
 	bool read_wants_write; /* TLS: go on reading when the socket takes output, */
 	bool write_wants_read; /* and the other way round (KeyUpdate) */
 	bool finishing, shut;
@@ -490,6 +489,14 @@ static void all_written(struct stream *stream)
 		begin_handshake(stream);
 }
 
+/* A server may refuse in mid-body and break off: what it said lies in the socket still. */
+static void write_failed(struct stream *stream)
+{
+	ssize_t n = stream->mode == MODE_CLEAR && stream->reading ? read_once(stream) : 0;
+	if (n <= 0 || received(stream, (size_t)n))
+		tell_end(stream, STREAM_ERROR);
+}
+
 static void write_some(struct stream *stream)
 {
 	bool alive = true;
@@ -497,7 +504,7 @@ static void write_some(struct stream *stream)
 	for (int i = 0; evbuffer_get_length(stream->out) > 0; i++) {
 		ssize_t n = i < READS_A_TURN * 4 ? write_once(stream) : -1;
 		if (n == -2) {
-			tell_end(stream, STREAM_ERROR);
+			write_failed(stream);
 			return;
 		}
 		if (n == -1) {
