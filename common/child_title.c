@@ -55,7 +55,8 @@ void child_title_init(int argc, char **argv)
 	char *end = extend(argv[0], argv);
 	char *environment_end = extend(end, environ);
 	if (environment_end != end) {
-		char **copy = copy_strings(environ);
+		static char **copy; /* for good: the environment lives in it */
+		copy = copy_strings(environ);
 		if (copy != NULL) {
 			environ = copy;
 			end = environment_end;

@@ -4,6 +4,9 @@
  * the same machine and the same binary).  Text fields are a length and bytes, never NUL-terminated;
  * every length is checked by ipc_valid() before a frame reaches its handler.
  *
+ * No struct has a hole: what stands there would leave with the frame, and an initialiser clears a
+ * member called padding, but not a hole.
+ *
  * proxy <-> auth: requests carry an id that the answer repeats.  auth knows which account a session
  * belongs to from its own verdict; a proxy only names the session.
  */
@@ -15,6 +18,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wpadded"
 
 enum { IPC_VERSION = 1 };
 
@@ -110,6 +116,7 @@ struct ipc_auth_verdict {             /* id: the session's */
 	uint8_t token_len; /* 0: none */
 	uint8_t token[IPC_TOKEN_MAX];
 	uint8_t login[IPC_LOGIN_MAX]; /* prepared */
+	uint8_t padding[7];
 };
 
 /* ------------------------------------------------------------ MAIL and take */
@@ -117,6 +124,7 @@ struct ipc_mail_request { /* id: the transaction's */
 	uint64_t session;
 	uint16_t sender_len; /* 0: the null reverse-path */
 	uint8_t sender[IPC_PATH_MAX];
+	uint8_t padding[6];
 };
 
 struct ipc_owner_request { /* id: the transaction's */
@@ -124,6 +132,7 @@ struct ipc_owner_request { /* id: the transaction's */
 	uint32_t question; /* several may be asked in a transaction: repeated in the answer */
 	uint16_t address_len;
 	uint8_t address[IPC_PATH_MAX];
+	uint8_t padding[2];
 };
 
 struct ipc_take_request { /* id: the transaction's */
@@ -147,11 +156,13 @@ struct ipc_policy_verdict { /* MAIL_VERDICT and TAKE_VERDICT; id: the transactio
 	uint8_t policy;     /* enum ipc_policy */
 	uint8_t meter_len;
 	uint8_t meter[IPC_METER_NAME_MAX]; /* "messages per hour" */
+	uint8_t padding[6];
 };
 
 struct ipc_owner_verdict { /* id: the transaction's */
 	uint32_t question; /* the request's */
 	uint8_t policy;    /* enum ipc_policy, but never a limit */
+	uint8_t padding[3];
 };
 
 /* ------------------------------------------------------- intent and outcome */
@@ -160,6 +171,7 @@ struct ipc_intent { /* id: the transaction's.  Answered by INTENT_DONE before th
 	uint64_t session;
 	uint64_t bytes;
 	uint32_t recipients;
+	uint8_t padding[4];
 };
 
 enum ipc_outcome_kind {
@@ -189,12 +201,14 @@ struct ipc_session { /* ATTACH_SESSION, SESSION_END, AUTH_CANCEL; id: the sessio
 	uint64_t account, credential, version;
 	uint16_t login_len; /* ATTACH_SESSION: the verdict's login, by which auth looks again */
 	uint8_t login[IPC_LOGIN_MAX];
+	uint8_t padding[6];
 };
 
 struct ipc_attach_transaction { /* id: the transaction's */
 	uint64_t session;
 	uint32_t messages, recipients;
 	uint8_t taken; /* the grant had come */
+	uint8_t padding[7];
 };
 
 struct ipc_attach_done {
@@ -218,6 +232,7 @@ enum ipc_hash_outcome { IPC_HASH_MATCH = 1, IPC_HASH_MISMATCH, IPC_HASH_FAILED }
 struct ipc_hash_result {
 	uint64_t cpu_us;
 	uint8_t outcome; /* enum ipc_hash_outcome */
+	uint8_t padding[7];
 };
 
 /* -------------------------------------------------------------------- probe */
@@ -240,6 +255,7 @@ struct ipc_server_state {
 	/* LIMITS' values (RFC 9422), likewise: of one transaction, one session, one transaction */
 	uint32_t rcpt_max, mail_max, rcpt_domain_max;
 	uint8_t up;
+	uint8_t padding[3];
 };
 
 /* ------------------------------------------------------------------ control */
@@ -257,6 +273,8 @@ struct ipc_control {     /* CONTROL_CHANNEL and CONTROL_COUNTERS carry one descr
 	uint8_t reserved[3];
 	uint32_t index; /* proxy0, proxy1, ... */
 };
+
+#pragma GCC diagnostic pop
 
 /* The payload's size of a type; 0: no such type.  An empty payload has a 1-byte struct. */
 size_t ipc_size(enum ipc_type type);
