@@ -436,6 +436,14 @@ static size_t read_file(const char *path, char *bytes, size_t size)
 	return n < 0 ? 0 : (size_t)n;
 }
 
+/* valgrind gives the program an argv of its own, which is not the one that ps reads. */
+static bool own_argv(void)
+{
+	const char *preload = getenv("LD_PRELOAD");
+
+	return preload == NULL || strstr(preload, "vgpreload") == NULL;
+}
+
 /* In a process of its own: the title is for good. */
 static int title_in_child(void)
 {
@@ -444,7 +452,7 @@ static int title_in_child(void)
 	child_title_init(saved_argc, saved_argv);
 	child_title_set("postern: proxy 12");
 	read_file("/proc/self/cmdline", bytes, sizeof bytes);
-	if (strcmp(bytes, "postern: proxy 12") != 0)
+	if (own_argv() && strcmp(bytes, "postern: proxy 12") != 0)
 		return 1;
 	prctl(PR_GET_NAME, comm);
 	if (strcmp(comm, "postern: proxy ") != 0) /* the kernel keeps 15 octets */
@@ -453,11 +461,11 @@ static int title_in_child(void)
 		strcmp(getenv("POSTERN_TITLE_TEST"), "kept") != 0)
 		return 3;
 	size_t len = read_file("/proc/self/environ", bytes, sizeof bytes);
-	if (memmem(bytes, len, "PATH=", 5) != NULL)
+	if (own_argv() && memmem(bytes, len, "PATH=", 5) != NULL)
 		return 4;
 	child_title_set("postern: auth");
 	read_file("/proc/self/cmdline", bytes, sizeof bytes);
-	return strcmp(bytes, "postern: auth") == 0 ? 0 : 5;
+	return !own_argv() || strcmp(bytes, "postern: auth") == 0 ? 0 : 5;
 }
 
 static void test_title_is_what_ps_shows_and_hides_the_environment(void **state)
