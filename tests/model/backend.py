@@ -311,7 +311,7 @@ class Connection:
         if not self.recipients:
             self.finding(f"an end of data without a recipient, transaction {number}")
         self.transaction = None
-        if plan.end.kind in ("say", "twice", "bye") and plan.end.code // 100 == 2:
+        if plan.end.kind in ("say", "twice", "bye") and plan.end.code // 100 == 2 and plan.end.code != 221:
             self.truth.committed.append((number, list(self.recipients), body))
         return await self.act(plan.end, "queued", ("end", number))
 

@@ -490,7 +490,7 @@ class Reference:
         if answer is not None:
             said[answer.token] = answer.code
         for token, code in said.items():
-            if code is not None and code // 100 == 3:
+            if code is not None and misplaced(code):
                 yield drowned(state, 451, "4.3.0")
             elif code is not None:
                 yield Legal(code, None, state._replace(mail=taken if code // 100 == 2 else refused),
@@ -517,6 +517,8 @@ class Reference:
             yield own(state, *bad)
         elif kind == "drowning":
             yield own(state, *LOST)
+            if int(found[1]) >= RECIPIENT_LIMIT:  # as many may have been on their way
+                yield Legal(452, "4.5.3", state)
         else:
             yield from self.recipient(state, found, kind, number, given, accepted)
 
@@ -598,7 +600,7 @@ class Reference:
             yield own(state, 451, "4.3.0")
         answer = self.truth.answer("end", number)
         if answer is not None and not content:
-            if answer.code is None or answer.code // 100 == 3:
+            if answer.code is None or misplaced(answer.code):
                 yield own(state, *LOST)
             else:
                 yield from self.final(state, answer)
@@ -669,3 +671,8 @@ def bad_parameters(parameters, offered, *known):
 
 def size_of(parameters):
     return next((int(value) for name, _, value in words_of(parameters) if name == b"SIZE"), 0)
+
+
+def misplaced(code):
+    """A code of another command's: no answer to MAIL, RCPT or the end of data."""
+    return code // 100 == 3 or code in (211, 214, 220, 221, 235)
