@@ -107,9 +107,7 @@ static bool ends_word(const struct scan *scan)
 {
 	char octet = peek(scan, 0);
 
-	return scan->at == scan->len || is_control(octet) ||
-	       strchr(" #\"'{}()=+,", octet) != NULL ||
-	       (octet == '/' && (peek(scan, 1) == '/' || peek(scan, 1) == '*'));
+	return scan->at == scan->len || is_control(octet) || strchr(" #\"'{}()=+,", octet) != NULL;
 }
 
 static struct scan_token bare_word(struct scan *scan)
@@ -123,6 +121,11 @@ static struct scan_token bare_word(struct scan *scan)
 		if (peek(scan, 0) == '$' && peek(scan, 1) == '{')
 			return bad(scan, scan->line,
 				"variables are not expanded here; write the value itself");
+		/* libconfuse takes it for a part of the word. */
+		if (peek(scan, 0) == '/' && (peek(scan, 1) == '/' || peek(scan, 1) == '*'))
+			return bad(scan, scan->line,
+				"a comment within a word; put a space before it, or the word in "
+				"quotes");
 		if (peek(scan, 0) == '\\' || peek(scan, 0) == '*')
 			return bad(scan, scan->line, "put this word in quotes");
 	}

@@ -4,6 +4,7 @@
  * libconfuse alone would pass in silence; and that what is printed can be read again.
  */
 #include "common/config.h"
+#include "common/config_value.h"
 #include "common/log.h"
 
 #include <setjmp.h>
@@ -147,6 +148,40 @@ static const struct refused {
 	{"comma at the end", MINIMAL "backend \"b\" { server = {\"192.0.2.1\",} }\n",
 		":6: found '}'; a value of the list"},
 	{"control octet", MINIMAL "\x01\n", ":6: a control character"},
+	{"control octet in quotes", MINIMAL "runtime_directory = \"/a\x01\"\n",
+		":6: a control character in quotes; remove it"},
+	{"DEL in quotes", MINIMAL "runtime_directory = '/a\x7f'\n",
+		":6: a control character in quotes; remove it"},
+	{"star in a bare word", MINIMAL "header { strip = {X-*} }\n",
+		":6: put this word in quotes"},
+	{"backslash in a bare word", MINIMAL "runtime_directory = /a\\b\n",
+		":6: put this word in quotes"},
+	{"closing parenthesis", MINIMAL ")\n", ":6: a parenthesis outside of quotes"},
+	{"comment within a word", MINIMAL "runtime_directory = /a/b//c\n",
+		":6: a comment within a word; put a space before it"},
+	{"block comment within a word", MINIMAL "workers = 2/* two */\n",
+		":6: a comment within a word; put a space before it"},
+	{"empty title", MINIMAL "backend \"\" { server = {\"192.0.2.1\"} }\n",
+		":6: a title is 1 to"},
+	{"title of 65",
+		MINIMAL "backend \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+			"aaaa\" { server = {\"192.0.2.1\"} }\n",
+		":6: a title is 1 to 64"},
+	{"a long word where a name should be",
+		MINIMAL
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = 1\n",
+		":6: no such option "
+		"'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"},
+	{"a long word where a section should be",
+		MINIMAL
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa { }\n",
+		":6: no such section "
+		"'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"},
+	{"a long word where a brace should be",
+		MINIMAL
+		"log aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa "
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+		":6: found 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"},
 
 	/* Names. */
 	{"unknown key", MINIMAL "colour = red\n",
@@ -180,6 +215,10 @@ static const struct refused {
 		":6: limits.message_size: '64M' is not a size in octets: 1024, 50MB, 64MiB"},
 	{"size with a fraction", MINIMAL "limits { message_size = 1.5MiB }\n",
 		":6: limits.message_size: '1.5MiB' is not"},
+	{"number past 64 bits", MINIMAL "limits { errors = 99999999999999999999999 }\n",
+		":6: limits.errors: '99999999999999999999999' is not a whole number"},
+	{"number one past 64 bits", MINIMAL "limits { errors = 18446744073709551616 }\n",
+		":6: limits.errors: '18446744073709551616' is not a whole number"},
 	{"negative", MINIMAL "limits { errors = -1 }\n",
 		":6: limits.errors: '-1' is not a whole number"},
 	{"recipients below the RFC", MINIMAL "limits { recipients = 99 }\n",
@@ -233,6 +272,20 @@ static const struct refused {
 	{"hostname ends with a dot",
 		"hostname = \"a.example.\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
 		":1: hostname: "},
+	{"hyphen at a label's start",
+		"hostname = \"-a.example\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
+		":1: hostname: "},
+	{"hyphen at the end", "hostname = \"a.example-\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
+		":1: hostname: "},
+	{"empty label", "hostname = \"a..example\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
+		":1: hostname: "},
+	{"octet above ASCII in a hostname",
+		"hostname = \"\xc3\xa9.example\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
+		":1: hostname: "},
+	{"label of 64",
+		"hostname = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		".example\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
+		":1: hostname: "},
 	{"hyphen at a label's end",
 		"hostname = \"a-.example\"\n" DATABASE CERTIFICATE LISTEN BACKEND,
 		":1: hostname: "},
@@ -242,6 +295,21 @@ static const struct refused {
 		HOST DATABASE CERTIFICATE BACKEND
 		"listen \"a\" { tls = implicit address = {\"0.0.0.0\"} }\n",
 		":5: listen.address: '0.0.0.0' is not a numeric address with a port"},
+	{"admin by name", MINIMAL "admin { listen = \"localhost:9465\" }\n",
+		":6: admin.listen: 'localhost:9465' is not a numeric address with a port"},
+	{"17 servers",
+		MINIMAL "backend \"b\" { server = {\"192.0.2.1\", \"192.0.2.2\", \"192.0.2.3\", "
+			"\"192.0.2.4\", \"192.0.2.5\", \"192.0.2.6\", \"192.0.2.7\", "
+			"\"192.0.2.8\", \"192.0.2.9\", \"192.0.2.10\", \"192.0.2.11\", "
+			"\"192.0.2.12\", \"192.0.2.13\", \"192.0.2.14\", \"192.0.2.15\", "
+			"\"192.0.2.16\", \"192.0.2.17\"} }\n",
+		":6: backend.server: '192.0.2.17' is one too many; at most 16 are allowed"},
+	{"field that begins with a hyphen", MINIMAL "header { strip = {\"-X\"} }\n",
+		":6: header.strip: '-X' is not the name of a header field"},
+	{"field of 77",
+		MINIMAL "header { strip = {\"XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"
+			"XXXXXXXXXXXXXXXXXXXXXXXXXXXX\"} }\n",
+		":6: header.strip: 'XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"},
 	{"port 0", MINIMAL "backend \"b\" { server = {\"192.0.2.1:0\"} }\n",
 		":6: backend.server: '192.0.2.1:0' is not"},
 	{"server twice", MINIMAL "backend \"b\" { server = {\"192.0.2.1\", \"192.0.2.1:25\"} }\n",
@@ -319,6 +387,60 @@ static void test_nul_is_refused(void **state)
 
 	(void)state;
 	check_refused("NUL", text, sizeof text - 1, ":6: a control character; remove it");
+}
+
+static void test_sections_are_bounded(void **state)
+{
+	char text[8192];
+	size_t len = (size_t)snprintf(text, sizeof text, "%s", MINIMAL);
+
+	(void)state;
+	/* One is there already. */
+	for (int i = 1; i <= CONFIG_BACKENDS_MAX; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len,
+			"backend \"b%d\" { server = {\"192.0.2.1\"} }\n", i);
+	assert_true(len < sizeof text);
+	check_refused("33 backends", text, len, ":37: more than 32 sections 'backend'");
+}
+
+static void test_quotes_and_escapes(void **state)
+{
+	struct config *config = load_good(MINIMAL "runtime_directory = \"/a\\\\b\\\"c\\${d}\"\n");
+
+	(void)state;
+	assert_string_equal(config->runtime_directory, "/a\\b\"c${d}");
+	config_free(&config);
+	config = load_good(MINIMAL "runtime_directory = '/a\\\\b\\'c\\d${e}\"'\n");
+	assert_string_equal(config->runtime_directory, "/a\\b'c\\d${e}\"");
+	config_free(&config);
+}
+
+static void test_where_a_password_stands(void **state)
+{
+	static const struct {
+		const char *dsn;
+		bool has;
+	} rows[] = {
+		{"host=a password=b", true},
+		{"password =b", true},
+		{"passwordfile=x user=y", false},
+		{"sslpassword=x", true},
+		{"service=password", false},
+		{"host=password password = x", true},
+		{"postgresql://user:secret@host/db", true},
+		{"postgresql://user@host/db", false},
+		{"postgresql://host:5432/db", false},
+		{"postgresql://host:5432/db?user=a@b", false},
+		{"postgresql://user@host:5432/db", false},
+		{"postgresql://", false},
+		{"", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (config_value_has_password(rows[i].dsn) != rows[i].has)
+			fail_msg("%s: got %d, want %d", rows[i].dsn, !rows[i].has, rows[i].has);
+	}
 }
 
 static void test_all_errors_are_told_at_once(void **state)
@@ -714,6 +836,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_nul_is_refused),
+		cmocka_unit_test(test_sections_are_bounded),
+		cmocka_unit_test(test_quotes_and_escapes),
+		cmocka_unit_test(test_where_a_password_stands),
 		cmocka_unit_test(test_all_errors_are_told_at_once),
 		cmocka_unit_test(test_source_must_fit_the_servers),
 		cmocka_unit_test(test_fields_to_strip_are_bounded),
