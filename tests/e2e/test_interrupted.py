@@ -94,3 +94,15 @@ def test_backend_breaks_off_while_the_author_is_asked(rig, last_words, want):
         client.command("NOOP", 250)
     assert there.complete == []
 
+
+
+def test_author_is_unknown_while_auth_is_silent(rig):
+    with rig.session() as client:
+        there = begin(rig, client)
+        with auth_silent(rig):
+            client.send(transparent(AUTHOR))
+            client.reply("451 4.3.0 Cannot check the account's limits at present; try again later")
+        client.command("NOOP", 250)
+    assert there.complete == []
+    ends = [line for line in rig.box.log_lines() if " transaction " in line]
+    assert 'reason="policy unavailable"' in ends[-1]  # not the intent, which would have been next

@@ -357,6 +357,13 @@ def test_sender_owned(db, address, owned):
     assert one(db.service, "SELECT postern.sender_owned(%s, %s)", account_id, address) is owned
 
 
+def test_a_sender_is_one_accounts_alone(db):
+    mine, theirs = db.account(), db.account()
+    db.admin.execute("SELECT postern.sender_add(%s, 'only@mine.test')", (db.login(mine),))
+    assert one(db.service, "SELECT postern.sender_owned(%s, 'only@mine.test')", mine) is True
+    assert one(db.service, "SELECT postern.sender_owned(%s, 'only@mine.test')", theirs) is False
+
+
 @pytest.mark.parametrize("sender", ["", "alice", "@", "a@", "a@b c", "@@b.test", "a\n@b.test", "a@b.test\r", "@b.test@c",
                                     "a@.test", "a@b..test", "a@b.", "**", "x" * 320 + "@a.test", None],
                          ids=lambda sender: str(sender)[:20])
@@ -643,6 +650,25 @@ def test_disabled_or_gone_is_told(db):
     assert db.take(account_id, 1, 1, NOW).result == 0
     db.owner.execute("DELETE FROM postern.account WHERE account_id = %s", (account_id,))
     assert db.take(account_id, 1, 1, NOW).result == 3
+
+
+def test_an_account_that_took_before_is_told_when_it_is_disabled(db):
+    account_id = db.account()
+    assert db.take(account_id, 1, 1, NOW).result == 0
+    db.admin.execute("SELECT postern.account_set_enabled(%s, false)", (db.login(account_id),))
+    assert db.take(account_id, 1, 1, NOW).result == 3
+
+
+def test_a_take_counts_until_its_slot_has_left_the_window(db):
+    """24 full slots behind the present one count; the hour is over at the earliest then."""
+    for late, result in ((0, 1), (HOUR - 1, 1), (HOUR, 1), (HOUR + 149, 1), (HOUR + 150, 0)):
+        account_id = db.account('{"messages_hour": 1}')
+        assert db.take(account_id, 1, 1, NOW).result == 0
+        assert db.take(account_id, 1, 1, NOW + late).result == result, late
+    for late, result in ((DAY, 1), (DAY + 1799, 1), (DAY + 1800, 0)):
+        account_id = db.account('{"messages_day": 1}')
+        assert db.take(account_id, 1, 1, NOW).result == 0
+        assert db.take(account_id, 1, 1, NOW + late).result == result, late
 
 
 @pytest.mark.threat("G07")

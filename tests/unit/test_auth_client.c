@@ -39,6 +39,13 @@ static struct {
 	unsigned policy;
 } told;
 
+/* What auth was told of ends. */
+static struct {
+	size_t count;
+	uint64_t id;
+	struct ipc_outcome outcome;
+} settled;
+
 static void on_owner(struct session *to, const struct ipc_policy_verdict *verdict)
 {
 	assert_ptr_equal(to, &session);
@@ -65,6 +72,12 @@ static void on_frame(
 	(void)arg;
 	if (type == IPC_ATTACH_SESSION || type == IPC_ATTACH_TRANSACTION || type == IPC_ATTACH_DONE)
 		return;
+	if (type == IPC_OUTCOME) {
+		settled.count++;
+		settled.id = id;
+		memcpy(&settled.outcome, payload, sizeof settled.outcome);
+		return;
+	}
 	assert_int_equal(type, IPC_OWNER_REQUEST);
 	asked.count++;
 	asked.id = id;
@@ -113,6 +126,7 @@ static int setup(void **state)
 	memset(&transaction, 0, sizeof transaction);
 	memset(&asked, 0, sizeof asked);
 	memset(&told, 0, sizeof told);
+	memset(&settled, 0, sizeof settled);
 	worker.base = event_base_new();
 	worker.sessions = idmap_new();
 	worker.auth = auth_client_new(&worker, &answers);
@@ -244,6 +258,40 @@ static void test_without_auth_it_is_unavailable(void **state)
 	assert_int_equal(told.count, 2);
 }
 
+static void acknowledge(bool ok)
+{
+	const struct ipc_done done = {.ok = ok};
+
+	assert_true(channel_send(far, IPC_OUTCOME_DONE, TRANSACTION, &done, sizeof done));
+	turn();
+}
+
+/* It is repeated until auth has recorded it, on whatever channel there is then. */
+static void test_an_outcome_is_kept_until_it_is_recorded(void **state)
+{
+	const struct ipc_outcome outcome = {
+		.session = SESSION, .kind = IPC_OUTCOME_REFUSED, .recipients = 3};
+
+	(void)state;
+	auth_client_outcome(worker.auth, TRANSACTION, &outcome);
+	turn();
+	assert_int_equal(settled.count, 1);
+	acknowledge(false);
+	assert_int_equal(auth_client_unsettled(worker.auth), 1);
+	auth_client_tick(worker.auth);
+	turn();
+	assert_int_equal(settled.count, 2);
+	attach();
+	assert_int_equal(settled.count, 3);
+	assert_int_equal(settled.id, TRANSACTION);
+	assert_int_equal(settled.outcome.recipients, 3);
+	acknowledge(true);
+	assert_int_equal(auth_client_unsettled(worker.auth), 0);
+	auth_client_tick(worker.auth);
+	attach();
+	assert_int_equal(settled.count, 3);
+}
+
 /* No answer is owed to a session that is gone, and what it asked leaves no place taken. */
 static void test_a_session_that_ends_meanwhile(void **state)
 {
@@ -285,6 +333,7 @@ int main(void)
 		TEST(test_a_late_answer_is_not_the_next_questions),
 		TEST(test_an_address_too_long_is_not_asked),
 		TEST(test_without_auth_it_is_unavailable),
+		TEST(test_an_outcome_is_kept_until_it_is_recorded),
 		TEST(test_a_session_that_ends_meanwhile),
 		TEST(test_questions_without_an_answer_are_bounded),
 	};
