@@ -195,6 +195,14 @@ e2e: all
 model: all
 	$(Q)tests/run model $(B) $(or $(ARGS),--seconds 60)
 
+.PHONY: mutants coverage
+mutants:
+	$(Q)tests/mutants/run $(ARGS)
+
+coverage:
+	$(Q)$(MAKE) --no-print-directory FLAVOUR=coverage units
+	$(Q)tests/coverage build/coverage $(ARGS)
+
 .PHONY: asan tsan valgrind fuzz-smoke bench
 asan:
 	$(Q)$(MAKE) --no-print-directory FLAVOUR=asan all units
@@ -275,6 +283,8 @@ help:
 	@echo 'make unit          unit tests                                 V=1 shows commands'
 	@echo 'make e2e           end-to-end tests                           ARGS="-k name" goes to pytest'
 	@echo 'make model         random sessions against a model              ARGS="--seed N" prints one'
+	@echo 'make mutants       plants faults one by one; a test must notice    ARGS="PATTERN"'
+	@echo 'make coverage      lines and branches of the parsers by the units  ARGS=--missing'
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'
 	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
