@@ -58,6 +58,8 @@ enum flow verb_mail(struct session *session, const struct command *command)
 	if (t == NULL)
 		return session_refuse(session, REPLY_STORAGE);
 	t->mail = mail;
+	session->junk =
+		0; /* RSET behind a "later" of ours or the backend's is what a client should do */
 	session->mails++;
 	session->dropped = 0;
 	if (session->backend != NULL)

@@ -810,3 +810,14 @@ def test_client_that_never_reads_costs_bounded_memory(rig):
     observe.settle(rig.box)
     assert seen[-1] < len(clients) * 256 * 1024
     assert after_kib - before < observe.allowed(len(clients) * 512)
+
+
+def test_patience_with_a_backend_that_says_later_costs_no_session(rig):
+    """MAIL, a 451, RSET, and again: what a good client does in an outage is no flood of RSETs."""
+    rig.backend.on("RCPT", lambda _session, _argument: "451 4.3.2 Later")
+    with rawtls.session(rig.box) as client:
+        for _ in range(200):
+            client.command(f"MAIL FROM:<{ALICE}>", 250)
+            client.command("RCPT TO:<friend@example.net>", 451)
+            client.command("RSET", 250)
+        client.quit()
