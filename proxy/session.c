@@ -14,6 +14,7 @@
 #include "proxy/author.h"
 #include "proxy/backend.h"
 #include "proxy/line.h"
+#include "proxy/relay.h"
 #include "proxy/stream.h"
 #include "proxy/tls.h"
 #include "proxy/transaction.h"
@@ -67,9 +68,15 @@ static const struct {
 	[VERB_UNKNOWN] = {verb_unknown, NEEDS_QUIET},
 };
 
+static bool is_owed(const struct session *session)
+{
+	return session->backend != NULL && backend_owed(session->backend) > 0;
+}
+
 enum flow session_refuse(struct session *session, enum reply_id reply)
 {
-	if (session->backend != NULL && backend_owed(session->backend) > 0) {
+	/* Between chunks it owes replies to pieces of ours, which no client sees. */
+	if (is_owed(session) && !bdat_under_way(session)) {
 		if (!backend_room(session->backend))
 			return FLOW_HOLD;
 		backend_queue_local(session->backend, reply);
@@ -169,6 +176,8 @@ static bool hides_octets(const struct session *session, const char *line, size_t
 static enum flow bad_line(struct session *session, const char *line, size_t len, bool sasl)
 {
 	if (hides_octets(session, line, len)) {
+		if (is_owed(session))
+			return FLOW_HOLD;
 		session_close_with(session, REPLY_LINE_BAD, "malformed BDAT");
 		return FLOW_CLOSED;
 	}
@@ -180,6 +189,8 @@ static enum flow bad_line(struct session *session, const char *line, size_t len,
 static enum flow too_long(struct session *session, const char *line, size_t len, bool sasl)
 {
 	if (hides_octets(session, line, len)) {
+		if (is_owed(session))
+			return FLOW_HOLD;
 		session_close_with(session, REPLY_LINE_TOO_LONG, "malformed BDAT");
 		return FLOW_CLOSED;
 	}
@@ -384,8 +395,10 @@ static void on_end(enum stream_end end, void *arg)
 	}
 	if (session->state == CLIENT_SHAKING || session->state == CLIENT_LOGIN)
 		session_close(session, "client closed");
+	else if (stream_pending(session->stream) > 0) /* on_bytes() sees what of it can be done */
+		stream_deliver_later(session->stream);
 	else
-		close_if_done(session, session->waits ? stream_pending(session->stream) : 0);
+		close_if_done(session, 0);
 }
 
 static const struct stream_events stream_events = {

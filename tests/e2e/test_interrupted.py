@@ -11,6 +11,8 @@ import socket
 
 import pytest
 
+import harness
+import observe
 import rawtls
 from rig import RECIPIENT, Rig
 from smtp import transparent
@@ -81,6 +83,37 @@ def test_half_close_while_the_author_is_asked(rig, author, want, count):
     assert len(there.complete) == count
 
 
+def switches(pid):
+    """How often a process went to sleep by itself."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches:"))
+
+
+def test_end_of_the_client_that_is_read_with_the_answer_about_the_author(rig):
+    """Both are there in one turn of the loop, and the rest of the message is not looked at yet."""
+    auth, proxies = rig.box.child("auth"), list(observe.proxies(rig.box).values())
+    rest = b"\r\nhello\r\n" * 100 + b".\r\n"
+    with rawtls.session(rig.box) as client:
+        there = begin(rig, client)
+        with auth_silent(rig):
+            client.send(b"From: <other@example.test>\r\nTo: x\r\n")
+            client.send(rest)
+            harness.wait_until(lambda: observe.metric(rig.box, "queued_bytes") > len(rest) // 2, "the rest, held back",
+                               timeout=2.5)
+            for pid in proxies:
+                os.kill(pid, signal.SIGSTOP)
+            slept = switches(auth)
+        try:
+            harness.wait_until(lambda: switches(auth) > slept, "auth's answer")
+            client.sock.close_notify()
+        finally:
+            for pid in proxies:
+                os.kill(pid, signal.SIGCONT)
+        client.reply(250)
+        client.expect_end()
+    assert len(there.complete) == 1
+
+
 @pytest.mark.parametrize("last_words, want", [(b"", LOST), (b"552 5.2.2 full\r\n", "552 5.2.2 full"),
                                               (b"250 2.0.0 taken\r\n", 451)])
 def test_backend_breaks_off_while_the_author_is_asked(rig, last_words, want):
@@ -106,3 +139,28 @@ def test_author_is_unknown_while_auth_is_silent(rig):
     assert there.complete == []
     ends = [line for line in rig.box.log_lines() if " transaction " in line]
     assert 'reason="policy unavailable"' in ends[-1]  # not the intent, which would have been next
+
+
+def test_refusals_between_chunks_keep_their_place(rig):
+    """The backend's reply to a piece is nobody's, and holds nothing back."""
+    rig.backend.extensions = [*rig.backend.extensions, "CHUNKING"]
+    author = f"From: <{rig.box.user}>\r\n\r\n".encode()
+    chunks = b"BDAT %d\r\n%sRCPT TO:<%s>\r\nBDAT 1\r\nxDATA\r\nBDAT 2 LAST\r\n\r\n" % (
+        len(author), author, RECIPIENT.encode())
+    with rig.session() as client:
+        for _ in range(20):  # a piece's reply must be on its way when the refusal is due
+            client.mail(rig.box.user, [RECIPIENT])
+            client.send(chunks)
+            for want in (250, "503 5.5.1 A message in chunks is under way; send RSET to start anew", 250,
+                         "503 5.5.1 A message in chunks is under way; send RSET to start anew", 250):
+                client.reply(want)
+
+
+@pytest.mark.parametrize("line", [b"BDAT 5\rLAST", b"BDAT " + b"5" * 5000, b"BDAT x"])
+def test_bdat_that_ends_the_session_waits_for_its_turn(rig, line):
+    with rig.session() as client:
+        client.send(b"MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\n%s\r\nQUIT\r\n" % (
+            rig.box.user.encode(), RECIPIENT.encode(), line))
+        assert [client.reply().code for _ in range(2)] == [250, 250]
+        assert client.reply().code in (500, 501)
+        client.expect_end()
