@@ -19,8 +19,9 @@ import struct
 SENDER = re.compile(rb"MAIL FROM:<s(\d+)\.(\d+)@[\w.-]+>((?: [\x21-\x7e]+)*)")
 RECIPIENT = re.compile(rb"RCPT TO:<r(\d+)\.(\d+)\.(\d+)@rcpt\.test>((?: [\x21-\x7e]+)*)")
 HELLO = re.compile(rb"(EHLO|HELO) submit\.example\.test")
+CHUNK = re.compile(rb"BDAT (\d+)( LAST)?")
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-KEYWORDS = ("PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
+KEYWORDS = ("PIPELINING", "CHUNKING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 ENHANCED = {2: "2.0.0", 4: "4.2.0", 5: "5.1.1"}
 GARBAGE = (b"25\r\n", b"2x0 what\r\n", b"250_no\r\n", b"nonsense\r\n", b"250-a\r\n550 b\r\n", b"250 ok\n",
            b"250 nul\0\r\n", b"\r\n", b"999 no\r\n", b"250 " + b"x" * 3000 + b"\r\n", b"-250 ok\r\n")
@@ -53,6 +54,7 @@ class Plan:
     mail: Action = Action()
     rcpt: tuple = ()
     data: Action = Action(code=354)
+    chunk: Action = Action()  # of every piece but the last
     early: Action | None = None
     end: Action = Action()
     rset: Action = Action()
@@ -112,6 +114,19 @@ class Truth:
             return self.carriers[number].broken
         return any(connection.broken for connection in self.connections)
 
+    def chunking(self, number):
+        """The message goes there in chunks."""
+        return number in self.carriers and self.carriers[number].chunking
+
+    def confused(self, number):
+        """Replies to its pieces may be those of other commands: the backend said something twice."""
+        return self.chunking(number) and self.carriers[number].shifted
+
+    def within(self, number):
+        """What was said before the end of the message."""
+        found = [self.answers.get(step) for step in (("early", number), ("chunk", number))]
+        return [answer for answer in found if answer is not None and answer.code is not None]
+
     def tokens(self):
         """Everything that was said on connections whose replies may have shifted by one."""
         return {answer.token: answer.code for connection in self.connections if connection.shifted
@@ -131,7 +146,8 @@ class Connection:
         self.transaction = None  # N, from MAIL's 2xx on
         self.recipients = []
         self.plan = Plan()
-        self.broken = self.shifted = False
+        self.broken = self.shifted = self.chunking = False
+        self.pieces = b""  # of a message in chunks
         self.said = []
         self.tokens = 0
 
@@ -225,6 +241,7 @@ class Connection:
         if what != "ehlo" or action.kind != "say" or action.code != 250:
             return await self.act(action, text)
         words = ["scripted.test", *weather.keywords[self.server]]
+        self.chunking = "CHUNKING" in words
         octets = "".join(f"250{'-' if i + 1 < len(words) else ' '}{word}\r\n" for i, word in enumerate(words))
         await self.backend.loop.sock_sendall(self.sock, octets.encode())
         return True
@@ -240,8 +257,10 @@ class Connection:
             return await self.rcpt(line)
         if line == b"DATA":
             return await self.data()
+        if found := CHUNK.fullmatch(line):
+            return await self.chunk(int(found[1]), bool(found[2]))
         if line == b"RSET":
-            self.transaction, self.recipients = None, []
+            self.transaction, self.recipients, self.pieces = None, [], b""
             return await self.act(self.plan.rset, "reset")
         if line == b"QUIT":
             await self.act(Action(code=221), "bye")
@@ -307,10 +326,33 @@ class Connection:
         if plan.early is not None:  # that was the reply to it
             self.transaction = None
             return True
-        self.truth.ends[number] = (list(self.recipients), body)
         if not self.recipients:
             self.finding(f"an end of data without a recipient, transaction {number}")
         self.transaction = None
+        return await self.ended(number, body)
+
+    async def chunk(self, size, last):
+        while len(self.raw) < self.at + size:
+            if not await self.read():
+                return False
+        self.pieces += bytes(self.raw[self.at:self.at + size])
+        self.at += size
+        number, plan = self.transaction, self.plan
+        if not self.shifted and (not self.chunking or number is None or not self.recipients):
+            self.finding(f"a chunk that was not asked for, transaction {number}")
+            return False
+        if not last:
+            action = plan.chunk
+            alive = await self.act(action, "piece", ("chunk", number))
+            if action.code != 250:
+                self.transaction = None
+            return alive
+        body, self.pieces, self.transaction = self.pieces, b"", None
+        return await self.ended(number, body)
+
+    async def ended(self, number, body):
+        plan = self.plan
+        self.truth.ends[number] = (list(self.recipients), body)
         if plan.end.kind in ("say", "twice", "bye") and plan.end.code // 100 == 2 and plan.end.code != 221:
             self.truth.committed.append((number, list(self.recipients), body))
         return await self.act(plan.end, "queued", ("end", number))

@@ -55,17 +55,19 @@ def plain(login, password, authzid=""):
 
 # ------------------------------------------------------------------------ weather
 NO_PIPELINING = tuple(word for word in KEYWORDS if word != "PIPELINING")
+NO_CHUNKING = tuple(word for word in KEYWORDS if word != "CHUNKING")
 POOR = ("SIZE 20000",)
 FINE = (Action(code=220), Action(code=220))
 WEATHERS = (
     Weather(),
     Weather("no pipelining", (NO_PIPELINING, NO_PIPELINING)),
-    Weather(),
+    Weather("no chunking", (NO_CHUNKING, NO_CHUNKING)),
     Weather("one server refuses", greeting=(Action(code=554), Action(code=220))),
     Weather("poor servers", (POOR, POOR)),
     Weather("HELO only", ehlo=(Action(code=502), Action(code=500))),
     Weather(),
     Weather("both refuse", greeting=(Action(code=421), Action("close", 220))),
+    Weather("neither", (("SIZE 1000000", "8BITMIME", "DSN", "SMTPUTF8"),) * 2),
     Weather("flaky", (KEYWORDS, NO_PIPELINING), (Action("garble", 220, garbage=3), Action("reset", 220)),
             (Action(), Action("close")), flaky=3),
     Weather("slow to greet", greeting=(Action(code=220, delay=0.03), Action(code=220))),
@@ -110,6 +112,7 @@ class Planner:
             rcpt=tuple(self.action(rng.choice((250, 250, 250, 251)), 0.3 if rough else 0.04)
                        for _ in range(recipients)),
             data=self.action(354, 0.2 if rough else 0.02),
+            chunk=self.action(250, 0.2 if rough else 0.02),
             early=early,
             end=self.action(rng.choice((250, 250, 250, 250, 200, 299)), 0.35 if rough else 0.05),
             rset=self.action(250, 0.2 if rough else 0.02))
@@ -171,7 +174,8 @@ SILLY = (b"EXPN x", b"TURN", b"ETRN x", b"XCLIENT LOGIN=root", b"XFORWARD NAME=x
          b"FOO", b"", b" ", b"\xff\xfe", b"MAILX", b"NO\rOP", b"NOOP\nRSET", b"NO\0OP", b"x" * 4096, b"y" * 4097, b"z" * 9000,
          b"DATA x", b"RSET x", b"QUIT x", b"STARTTLS x", b"VRFY", b"EHLO", b"HELO", b"AUTH", b"AUTH FOO", b"AUTH PLAIN AAAA",
          b"AUTH PLAIN =", b"AUTH PLAIN a b", b"AUTH PLAIN YWJjZB==", b"AUTH LOGIN =", b"STARTTLS", b"MAIL", b"RCPT", b"mail FROM",
-         b"EHLO \xff", b"EHLO " + b"e" * 256)
+         b"EHLO \xff", b"EHLO " + b"e" * 256, b"BDAT", b"BDAT x", b"BDAT -1", b"BDAT 0x10", b"BDAT 5 LASTX", b"BDAT 5\rLAST",
+         b"BDAT 0", b"BDAT 0 LAST", b"bdat 4 last\r\nRSET")
 HARMLESS = (b"NOOP", b"NOOP x", b"RSET", b"rset ", b"VRFY <a@b.c>", b"HELP", b"HELP me", b"EHLO again.test", b"HELO again.test",
             b"noop  ", b"STARTTLS")
 
@@ -266,13 +270,39 @@ class Generator:
             group.append(b"RCPT TO:<r%d.%d.%d@rcpt.test>%s" % (index, self.number, self.seed, extra))
             if rng.random() < 0.05:
                 group.append(b"RCPT " + rng.choice(list(BAD_RCPT)))
+        pipelined = rng.random() < 0.6
+        if rng.random() < 0.3:
+            self.disturb(group)
+            for text in group:
+                self.line(text, wait=not pipelined or rng.random() < 0.1)
+            self.chunks(body_of(rng, self.seed, sender), pipelined)
+            return
         group.append(b"DATA")
         self.disturb(group)
         body = body_of(rng, self.seed, sender) + b".\r\n"
-        pipelined = rng.random() < 0.6
         for text in group:
             self.line(text, wait=not pipelined or rng.random() < 0.1)
         self.end_group(body)
+
+    def chunks(self, body, pipelined):
+        """The body in some chunks; now and then with something between them, or a size that is a lie."""
+        rng = self.rng
+        if rng.random() < 0.2:
+            body = body.removesuffix(b"\r\n")
+        cuts = sorted(rng.randrange(len(body) + 1) for _ in range(rng.choice((0, 0, 1, 1, 2, 4))))
+        pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+        if rng.random() < 0.1:
+            pieces.append(b"")
+        for index, piece in enumerate(pieces):
+            last = b" LAST" if index == len(pieces) - 1 and rng.random() < 0.97 else b""
+            size = len(piece)
+            if rng.random() < 0.03:
+                size = rng.choice((size + 1, max(size - 1, 0), 0, 70000, 1200000, 2**62, 10**19))
+            self.add(f"BDAT {size}", b"BDAT %d%s\r\n%s" % (size, last, piece), wait=not pipelined or rng.random() < 0.1)
+            if rng.random() < 0.06:
+                self.line(rng.choice((b"RSET", b"NOOP", b"EHLO again.test", b"DATA", b"RCPT TO:<r99.%d.%d@rcpt.test>" % (
+                    self.number, self.seed), b"MAIL FROM:<a>", b"QUIT")), wait=rng.random() < 0.5)
+        self.steps[-1] = dataclasses.replace(self.steps[-1], wait=rng.random() < 0.8)
 
     def disturb(self, group):
         rng = self.rng

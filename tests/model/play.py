@@ -7,7 +7,8 @@ import json
 import re
 
 from generate import FREE, NEVER, TIGHT, login_of
-from reference import DOMAIN, Illegal, Reference, headed, normalised
+from content import headed, normalised, unstuffed
+from reference import DOMAIN, Illegal, Reference
 from wire import Malformed, Wire
 
 SESSION_SECONDS = 60
@@ -128,9 +129,10 @@ class Player:
         for number, code in reference.told.items():
             early = truth.answer("early", number)
             lied = early is not None and early.code is not None and early.code // 100 == 2
+            lied |= truth.confused(number)
             if code // 100 == 2 and number not in committed and not lied:
                 self.finding(f"told {code} for transaction {number}, which the backend did not take")
-            if code // 100 != 2 and number in committed:
+            if code // 100 != 2 and number in committed and not truth.confused(number):
                 self.finding(f"told {code} for transaction {number}, which the backend took")
         for number in committed - set(reference.told):
             if not self.left and not self.findings:
@@ -145,12 +147,16 @@ class Player:
                 self.finding(f"an end of data for transaction {number}, which the client did not send")
             return
         trace = TRACE.match(body)
-        want, faults = headed(normalised(sent), DOMAINS[login_of(self.session.account)], self.reference.strict)
+        chunks = number not in self.reference.ended
+        domain = DOMAINS[login_of(self.session.account)]
+        want, faults = headed(normalised(sent, chunks), domain, self.reference.strict, chunks)
+        got = body if trace is None else body[trace.end():]
+        if chunks and not self.truth.chunking(number):
+            got = unstuffed(got)
         if trace is None:
             self.finding(f"no trace line on top of transaction {number}: {body[:200]!r}")
-        elif body[trace.end():] != want:
-            self.finding(f"transaction {number} was changed: sent {show(sent)}, got {show(body[trace.end():])}, "
-                         f"want {show(want)}")
+        elif got != want:
+            self.finding(f"transaction {number} was changed: sent {show(sent)}, got {show(got)}, want {show(want)}")
         if faults:
             self.finding(f"transaction {number} may not end with the author that it has: {show(sent)}")
         if self.reference.accepted.get(number) != len(recipients):
@@ -199,14 +205,14 @@ def balance(box, players):
         truth = truths[seed]
         if fields["reason"] == "accepted":
             accepted.append((seed, number))
-        elif any(n == number for n, _, _ in truth.committed) or not truth.connections:
+        elif not truth.confused(number) and any(n == number for n, _, _ in truth.committed):
             findings.append(f"session {seed}, transaction {number}: logged as unknown, the backend took it")
     committed = [(seed, number) for seed, truth in truths.items() for number, _, _ in truth.committed]
     early = {(seed, step[1]) for seed, truth in truths.items() for step, answer in truth.answers.items()
              if step[0] == "early" and answer.code is not None and answer.code // 100 == 2}
-    if wrong := set(accepted) ^ set(committed):
-        if wrong - early:
-            findings.append(f"logged as accepted, or taken by the backend, but not both: {sorted(wrong - early)[:20]}")
+    lied = early | {(seed, number) for seed, truth in truths.items() for number in truth.carriers if truth.confused(number)}
+    if wrong := (set(accepted) ^ set(committed)) - lied:
+        findings.append(f"logged as accepted, or taken by the backend, but not both: {sorted(wrong)[:20]}")
     for login in ACCOUNTS:
         limits = json.loads(box.ctl("account", "show", login, "--json"))["limits"]
         used = {row["limit"]: row["used"] for row in limits}

@@ -12,6 +12,9 @@ import binascii
 import re
 import typing
 
+from backend import Answer
+from content import find_end, has_bare, headed, normalised
+
 DOMAIN = "model.test"
 MESSAGE_LIMIT = 64 * 1024
 RECIPIENT_LIMIT = 100
@@ -38,102 +41,33 @@ BAD_RCPT = {
     b"FROM:<a@x.test>": (501, "5.5.4"), b"TO": (501, "5.5.4"), b"TO:<a@x.test> FOO": (555, "5.5.4"),
     b"TO:<a@x.test> SIZE=1": (555, "5.5.4"), b"TO:<a@x.test>x": (501, "5.5.4"), b"TO:<\xff@x.test>": (553, "5.6.7"),
 }
-UNIMPLEMENTED = {b"EXPN", b"TURN", b"ETRN", b"XCLIENT", b"XFORWARD", b"BURL", b"SEND", b"WIZ", b"BDAT"}
+UNIMPLEMENTED = {b"EXPN", b"TURN", b"ETRN", b"XCLIENT", b"XFORWARD", b"BURL", b"SEND", b"WIZ"}
 FOREIGN = {b"GET", b"POST", b"CONNECT"}
 SENDER = re.compile(rb"FROM: *<(s(\d+)\.\d+@([\w.-]+))>((?: +[!-~]+)*) *", re.I)
 RECIPIENT = re.compile(rb"TO: *<r(\d+)\.(\d+)\.\d+@rcpt\.test>((?: +[!-~]+)*) *", re.I)
-LINE_END = re.compile(rb"\r*\n")
 NEEDS = {b"BODY": "8BITMIME", b"SMTPUTF8": "SMTPUTF8", b"RET": "DSN", b"ENVID": "DSN", b"NOTIFY": "DSN", b"ORCPT": "DSN",
          b"SIZE": "SIZE"}
 LOST = (451, "4.4.2")
+CHUNK = re.compile(rb"BDAT +(\d+)( LAST)?", re.I)
+DROPPED_MAX = MESSAGE_LIMIT + 1024 * 1024  # octets of chunks that are dropped, and not the session
+DROPPED_STRANGER = 64 * 1024
 
 
 class Illegal(AssertionError):
     pass
 
 
-# --------------------------------------------------------------------------- bodies
-def find_end(data):
-    """Where the end of data begins, counted from the CRLF of the line before; -1: not there."""
-    return (b"\r\n" + data).find(b"\r\n.\r\n")
-
-
-def normalised(body):
-    """What a backend must get of a body as the client sent it, the end left out (docs: line_endings)."""
-    out, at, true_line = [], 0, True
-    while at < len(body):
-        found = LINE_END.search(body, at)
-        text, end = (body[at:found.start()], found[0]) if found else (body[at:], b"")
-        # A run of CRs is kept back up to 255 octets; what is longer gives up its oldest as spaces.
-        text = text.replace(b"\r", b" ") + b" " * max(0, len(end) - 1 - 255)
-        if text.startswith(b".") and (not true_line or text == b"."):
-            text = b"." + text
-        out.append(text + (b"\r\n" if found else b""))
-        true_line = end.endswith(b"\r\n")
-        at = found.end() if found else len(body)
-    return b"".join(out)
-
-
-def has_bare(body):
-    return normalised(body) != body
-
-
-FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
-AUTHOR = re.compile(rb'from[ \t]*:[ \t]*(?:"[^"]*"[ \t]*)?<([^<>]*)>[ \t]*', re.I)
-STRIPPED = re.compile(rb"authentication-results|x-postern-.*")
-FOREIGN_AUTHOR, NO_AUTHOR = (550, "5.7.1"), (550, "5.6.0")
-
-
-def headed(text, domain, strict):
-    """The header stage: (what it makes of normalised octets, the refusals that it may give).
-
-    Small, as the headers that the generator writes: From with addresses in angle brackets.
-    """
-    header, sep, body = (b"\r\n" + text).partition(b"\r\n\r\n")
-    lines = header.split(b"\r\n")[1:]
-    if not sep and lines:
-        lines.pop()  # behind the last line end
-    faults, out, authors, field, stripping, first = set(), [], [], b"", False, True
-    for line in lines:
-        plain = line[1:] if line.startswith(b".") else line
-        name = FIELD.match(plain)
-        if first and plain[:1] in (b" ", b"\t"):
-            faults.add(NO_AUTHOR)
-            if not strict:
-                return b"\r\n" + text, set()
-        elif first and plain.startswith(b"From "):
-            faults.add(NO_AUTHOR)
-            stripping = True
-        elif plain[:1] not in (b" ", b"\t"):
-            field = name[1].lower() if name else b""
-            stripping = STRIPPED.fullmatch(field) is not None
-            if not field:
-                faults.add(NO_AUTHOR)
-            elif field == b"from":
-                authors.append(plain)
-        elif field == b"from":
-            authors[-1] += plain
-            if not plain.strip():  # to some readers the end of the header
-                faults.add(NO_AUTHOR)
-        if not stripping:
-            out.append(line[1:] if line.startswith(b".") and not plain.startswith(b".") else line)
-        first = False
-    faults |= of_authors(authors, domain)
-    return b"".join(line + b"\r\n" for line in out) + (sep[2:] + body if sep else b""), faults if strict else set()
-
-
-def of_authors(authors, domain):
-    if not authors:
-        return {NO_AUTHOR}
-    if len(authors) > 1:
-        return {FOREIGN_AUTHOR}
-    found = AUTHOR.fullmatch(authors[0])
-    if found is None:
-        return {NO_AUTHOR, FOREIGN_AUTHOR}
-    return set() if found[1].endswith(b"@" + domain.encode()) else {FOREIGN_AUTHOR}
-
-
 # --------------------------------------------------------------------------- states
+class Mail(typing.NamedTuple):
+    """A transaction.  kind: open; lost (the backend's connection is known to be gone); drowning (commands are on
+    their way to a backend that is gone); refused (MAIL was, RCPTs are on their way)."""
+    kind: str
+    number: int = 0
+    given: int = 0  # recipients that the backend heard of
+    accepted: int = 0
+    chunks: str = ""  # going, or told: the message has failed, and the client knows it
+
+
 class State(typing.NamedTuple):
     tls: bool
     helo: bool = False
@@ -146,18 +80,20 @@ class State(typing.NamedTuple):
     early: bool = False  # DATA was refused, and octets stood behind it
     step: str = ""  # within AUTH: plain, user, password
     login: bytes = b""
-    # None; or (kind, N, given, accepted): open; lost (the backend's connection is known to be gone); drowning
-    # (commands on their way to a backend that is gone); refused (MAIL was, RCPTs are on their way).
-    mail: tuple | None = None
+    mail: "Mail | None" = None
 
 
 class Legal(typing.NamedTuple):
-    """A reply that may come, and the state after it.  token: must be in its text.  then: close, body, sasl, tls."""
+    """A reply that may come, and the state after it.  token: must be in its text.
+
+    then: close, body, sasl, tls; told: it decides transaction `number`, as chunks make it.
+    """
     code: int
     enhanced: str | None
     state: State
     then: str = ""
     token: str = ""
+    number: int = 0
 
 
 def is_error(code):
@@ -188,10 +124,15 @@ class Reference:
         self.mode = "greeting"  # line, sasl, body, tls, closed
         self.unit = b""  # the line or body that is owed a reply; None: nothing is
         self.skipping = False
+        self.want = 0  # octets of the chunk at hand that have not come
+        self.octets = b""  # of it
+        self.dropped = 0  # octets of a stranger's chunks
+        self.chunks = {}  # N -> octets of all of its chunks so far
         self.number = 0  # of the transaction whose body is read
         self.told = {}  # N -> the code after the end of data
         self.accepted = {}  # N -> recipients when the body was asked for
         self.bodies = {}  # N -> octets as the client sent them
+        self.ended = set()  # N whose body ended as DATA does
         self.authenticated = False
 
     # --------------------------------------------------------------------- octets
@@ -205,10 +146,11 @@ class Reference:
 
     def owes(self):
         """A reply is owed for what came so far."""
-        return self.unit is not None and self.mode not in ("closed", "tls")
+        return self.unit is not None and self.want == 0 and self.mode not in ("closed", "tls")
 
     def cut(self):
-        """Takes the next line or body off the stream, if it is whole."""
+        """Takes the next line, with its chunk, or body off the stream, if it is whole."""
+        self.cut_chunk()
         while self.unit is None and self.mode in ("line", "sasl", "body"):
             if self.mode == "body":
                 end = find_end(self.pending)
@@ -216,9 +158,15 @@ class Reference:
                     return
                 self.unit, self.pending = self.pending[:end], self.pending[end + 3:]
                 self.bodies[self.number] = self.unit
+                self.ended.add(self.number)
                 return
             if not self.cut_line():
                 return
+            self.cut_chunk()
+
+    def cut_chunk(self):
+        if self.want and len(self.pending) >= self.want:
+            self.octets, self.pending, self.want = self.pending[:self.want], self.pending[self.want:], 0
 
     def cut_line(self):
         end = self.pending.find(b"\r\n")
@@ -236,6 +184,7 @@ class Reference:
             self.pending = self.pending[limit:]
             return True
         self.unit, self.pending = self.pending[:end], self.pending[end + 2:]
+        self.octets, self.want = b"", self.wanted(self.unit) if self.mode == "line" else 0
         return True
 
     def secured(self):
@@ -258,20 +207,24 @@ class Reference:
     def settle(self, chosen, reply):
         thens = {option.then for option in chosen}
         then = "" if "" in thens else thens.pop()
+        if reply.code == 530:
+            self.dropped += len(self.octets)
+        if then == "told":
+            self.told[chosen[0].number] = reply.code
         if self.mode == "body":
             self.told[self.number] = reply.code
             chosen = [option._replace(state=option.state._replace(mail=None)) for option in chosen]
         self.states = {option.state for option in chosen if option.then == then}
         if then == "body":
             mail = next(iter(self.states)).mail
-            self.number = mail[1]
-            self.accepted[self.number] = mail[3]
+            self.number = mail.number
+            self.accepted[self.number] = mail.accepted
         if reply.code == 250 and "\n" in reply.text and self.unit[:4].upper() == b"EHLO":
             words = frozenset(line.split(" ")[0] for line in reply.text.split("\n")[1:])
             self.states = {state._replace(offered=words) for state in self.states}
         self.authenticated = all(state.auth for state in self.states)
         self.unit = None
-        self.mode = {"": "line", "close": "closed", "body": "body", "sasl": "sasl", "tls": "tls"}[then]
+        self.mode = {"": "line", "told": "line", "close": "closed", "body": "body", "sasl": "sasl", "tls": "tls"}[then]
         self.cut()
 
     def options(self, state):
@@ -302,9 +255,9 @@ class Reference:
         mail = state.mail
         if mail is None:
             return
-        if mail[0] == "open" and self.truth.broken(mail[1]):
-            yield state._replace(mail=("lost", *mail[1:]))
-        if mail[0] in ("drowning", "refused"):
+        if mail.kind == "open" and self.truth.broken(mail.number):
+            yield state._replace(mail=mail._replace(kind="lost"))
+        if mail.kind in ("drowning", "refused") and not mail.chunks:
             yield state._replace(mail=None)
 
     # ---------------------------------------------------------------------- lines
@@ -315,7 +268,7 @@ class Reference:
             sasl = self.mode == "sasl"
             return [own(state, 500, "5.5.6" if sasl else "5.5.2")]
         if b"\r" in line or b"\n" in line or b"\0" in line:
-            return [own(state, 500, "5.5.2")]
+            return [own(state, 500, "5.5.2", "close" if line[:4].upper() == b"BDAT" else "")]
         text = line.rstrip(b" \t")
         verb, _, args = text.partition(b" ")
         verb, args = verb.upper(), args.lstrip(b" ")
@@ -438,7 +391,7 @@ class Reference:
     # ----------------------------------------------------------------------- MAIL
     def verb_mail(self, state, args):
         refusal = self.needs(state, hello=True)
-        if refusal is None and state.mail is not None and state.mail[0] in ("open", "lost"):
+        if refusal is None and state.mail is not None and (state.mail.kind in ("open", "lost") or state.mail.chunks):
             refusal = own(state, 503, "5.5.1")
         if refusal is None:
             yield from self.mail(state._replace(mail=None), args)
@@ -482,7 +435,7 @@ class Reference:
                 yield Legal(552, "5.3.4", state)
         if self.truth.broken(number):
             yield drowned(state, *LOST)
-        yield from self.relayed(state, answer, ("open", number, 0, 0), ("refused", number, 0, 0))
+        yield from self.relayed(state, answer, Mail("open", number), Mail("refused", number))
 
     def relayed(self, state, answer, taken, refused):
         """The backend's reply to MAIL or RCPT is the client's."""
@@ -504,7 +457,10 @@ class Reference:
         if refusal is not None:
             yield refusal
             return
-        kind, number, given, accepted = state.mail
+        kind, number, given, accepted, chunks = state.mail
+        if chunks:
+            yield own(state, 503, "5.5.1")
+            return
         if kind == "lost":
             yield own(state, *LOST)
             return
@@ -530,11 +486,11 @@ class Reference:
             yield own(state, 555, "5.5.4")
         if self.truth.broken(number):
             yield drowned(state, *LOST)
-        for option in self.relayed(state, answer, (kind, number, given + 1, accepted + 1),
-                                   (kind, number, given + 1, accepted)):
+        for option in self.relayed(state, answer, Mail(kind, number, given + 1, accepted + 1),
+                                   Mail(kind, number, given + 1, accepted)):
             yield option
-            if option.state.mail[0] == "drowning":  # nothing else was on its way: the sender stands
-                yield option._replace(state=state._replace(mail=("lost", number, given + 1, accepted)))
+            if option.state.mail.kind == "drowning":  # nothing else was on its way: the sender stands
+                yield option._replace(state=state._replace(mail=Mail("lost", number, given + 1, accepted)))
 
     # ----------------------------------------------------------------------- DATA
     def verb_data(self, state, args):
@@ -546,9 +502,11 @@ class Reference:
         if refusal is not None:
             yield from self.refused(refusal)
             return
-        kind, number, given, accepted = state.mail
+        kind, number, given, accepted, chunks = state.mail
         done = state._replace(mail=None)
-        if given == 0 and kind in ("open", "lost"):
+        if chunks:
+            yield from self.refused(own(state, 503, "5.5.1"))
+        elif given == 0 and kind in ("open", "lost"):
             yield from self.refused(own(state, 503, "5.5.1"))
         elif kind in ("lost", "drowning"):
             yield from self.refused(own(done, *LOST))
@@ -583,9 +541,109 @@ class Reference:
         """DATA was; a body that came already must not be run as commands."""
         yield option._replace(state=option.state._replace(early=bool(self.pending)))
 
+    # ----------------------------------------------------------------------- BDAT
+    def wanted(self, line):
+        """How many octets follow a line as its chunk; a chunk that is not dropped for its size is not waited for."""
+        found = CHUNK.fullmatch(line.rstrip(b" \t"))
+        most = DROPPED_MAX if any(state.auth for state in self.states) else DROPPED_STRANGER - self.dropped
+        return int(found[1]) if found and int(found[1]) <= most else 0
+
+    def verb_bdat(self, state, args):
+        found = CHUNK.fullmatch(self.unit.rstrip(b" \t"))
+        if found is None or int(found[1]) >= 2**63:
+            yield own(state, 501, "5.5.4", "close")
+            return
+        size, last = int(found[1]), bool(found[2])
+        refusal = self.needs(state)
+        if refusal is not None:
+            yield refusal._replace(then="close" if self.dropped + size > DROPPED_STRANGER else "")
+        elif size > DROPPED_MAX:
+            yield own(state, 552, "5.3.4", "close")
+        elif state.mail is None:
+            yield own(state, 503, "5.5.1")
+        elif state.mail.chunks == "told":
+            yield Legal(503, "5.5.1", state)
+        elif state.mail.given == 0 and state.mail.kind in ("open", "lost"):
+            yield own(state._replace(mail=state.mail._replace(chunks="told")), 503, "5.5.1")
+        else:
+            yield from self.chunk(state, size, last)
+
+    def chunk(self, state, size, last):
+        """A chunk of a message that has not failed so far, as far as the client knows."""
+        kind, number, _, accepted, chunks = state.mail
+        failed = state._replace(mail=None if last else state.mail._replace(chunks="told"))
+
+        def fails(option):
+            return option._replace(then=option.then or "told", number=number)
+        so_far = self.chunks.get(number, b"")
+        if kind in ("lost", "drowning"):
+            yield fails(own(failed, *LOST))
+            return
+        if self.truth.broken(number):
+            yield fails(own(failed, *LOST))
+        if len(so_far) + size > min([MESSAGE_LIMIT, *self.weather.sizes()]):
+            yield fails(own(failed, 552, "5.3.4"))
+        if not chunks:
+            yield from map(fails, self.first_chunk(failed, number, accepted))
+        for answer in self.truth.within(number):
+            if answer.code // 100 > 3:
+                yield fails(Legal(answer.code, None, failed, "close" if answer.code == 421 else "", answer.token))
+            elif answer.code != 250 or answer is self.truth.answer("early", number):
+                yield fails(own(failed, 451, "4.3.0"))
+                yield fails(own(failed, *LOST))
+                yield from map(fails, self.final(failed, answer))  # the end had been sent already
+        yield from map(fails, self.shifted(failed))
+        if chunks or self.goes(state, number, accepted):
+            yield from self.taken(state, failed, so_far + self.octets, last, fails)
+
+    def shifted(self, failed):
+        """Where the backend said a thing twice, that may answer a piece: no code tells them apart."""
+        said = self.truth.tokens()
+        if said:
+            yield own(failed, 451, "4.3.0")
+        for token, code in said.items():
+            if code is not None and not misplaced(code):
+                yield from self.final(failed, Answer(code, token))
+
+    def goes(self, state, number, accepted):
+        """The first chunk may be taken."""
+        answer = self.truth.answer("data", number)
+        ready = self.truth.chunking(number) or (answer is not None and answer.code == 354)
+        return ready and accepted > 0 and self.policies[state.login.decode()] != "never"
+
+    def first_chunk(self, failed, number, accepted):
+        """The refusals that wait for it, as they do for DATA."""
+        answer = self.truth.answer("data", number)
+        policy = self.policies[failed.login.decode()]
+        if accepted == 0:
+            yield Legal(554, "5.5.1", failed)
+        elif policy == "never":
+            yield Legal(550, "5.7.1", failed)
+        elif policy == "tight":
+            yield Legal(450, "4.7.1", failed)
+        if answer is not None and answer.code is not None and answer.code // 100 > 3:
+            yield Legal(answer.code, None, failed, "close" if answer.code == 421 else "", answer.token)
+        elif answer is not None and answer.code != 354:
+            yield own(failed, *LOST)
+
+    def taken(self, state, failed, octets, last, fails):
+        number = state.mail.number
+        content = list(self.content(failed, octets, True, last))
+        yield from map(fails, content)
+        if not last:
+            self.chunks[number] = octets  # a chunk that fails is the last that is looked at
+            yield Legal(250, "2.0.0", state._replace(mail=state.mail._replace(chunks="going")))
+            return
+        self.bodies[number] = octets
+        self.accepted[number] = state.mail.accepted
+        answer = self.truth.answer("end", number)
+        if answer is not None and not content:
+            lost = answer.code is None or misplaced(answer.code)
+            yield from map(fails, [own(failed, *LOST)] if lost else self.final(failed, answer))
+
     # ------------------------------------------------------------------------ end
     def end(self, state, body):
-        number = state.mail[1]
+        number = state.mail.number
         content = list(self.content(state, body))
         yield from content
         early = self.truth.answer("early", number)
@@ -610,22 +668,28 @@ class Reference:
             state = state._replace(errors=0, junk=0)
         yield Legal(answer.code, None, state, "close" if answer.code == 421 else "", answer.token)
 
-    def content(self, state, body):
-        """What is refused for its octets."""
-        for fault in headed(normalised(body), self.domains[state.login.decode()], self.strict)[1]:
+    def content(self, state, body, chunks=False, whole=True):
+        """What is refused for its octets; whole: all of them are there."""
+        domain = self.domains[state.login.decode()]
+        for fault in headed(normalised(body, chunks), domain, self.strict, chunks, whole)[1]:
             yield Legal(*fault, state)
         if b"\0" in body:
             yield own(state, 550, "5.6.0")
-        if self.reject and has_bare(body):
+        if self.reject and has_bare(body, chunks):
             yield own(state, 550, "5.5.2")
         if len(body) > min([MESSAGE_LIMIT, *self.weather.sizes()]):
             yield own(state, 552, "5.3.4")
 
 
 # ---------------------------------------------------------------------------- helpers
+def misplaced(code):
+    """A reply of another command than MAIL, RCPT or the end of a message."""
+    return code // 100 == 3 or code in (211, 214, 220, 221, 235)
+
+
 def drowned(state, code, enhanced):
     """The connection went with a reply owed: this one, and those behind it, are 451."""
-    return Legal(code, enhanced, state._replace(mail=("drowning", 0, 0, 0)))
+    return Legal(code, enhanced, state._replace(mail=Mail("drowning")))
 
 
 def overdue(state):
@@ -671,8 +735,3 @@ def bad_parameters(parameters, offered, *known):
 
 def size_of(parameters):
     return next((int(value) for name, _, value in words_of(parameters) if name == b"SIZE"), 0)
-
-
-def misplaced(code):
-    """A code of another command's: no answer to MAIL, RCPT or the end of data."""
-    return code // 100 == 3 or code in (211, 214, 220, 221, 235)
