@@ -403,7 +403,7 @@ class Reference:
         if args in BAD_MAIL:
             yield own(state, *BAD_MAIL[args])
         elif found is None:
-            raise Illegal(f"the model has no opinion on MAIL {args!r}")
+            yield from nonsense(state, "5.1.7")
         elif (bad := bad_parameters(found[4], state.offered, b"AUTH")) is not None:
             yield own(state, *bad)
         elif size_of(found[4]) > MESSAGE_LIMIT:
@@ -468,7 +468,7 @@ class Reference:
         if args in BAD_RCPT:
             yield own(state, *BAD_RCPT[args])
         elif found is None:
-            raise Illegal(f"the model has no opinion on RCPT {args!r}")
+            yield from nonsense(state, "5.1.3")
         elif (bad := bad_parameters(found[3], state.offered)) is not None:
             yield own(state, *bad)
         elif kind == "drowning":
@@ -510,6 +510,11 @@ class Reference:
             yield from self.refused(own(state, 503, "5.5.1"))
         elif kind in ("lost", "drowning"):
             yield from self.refused(own(done, *LOST))
+            if kind == "drowning":  # it was given before any RCPT, whose replies are still to come
+                yield from self.refused(own(state, 503, "5.5.1"))
+        elif kind == "refused" and given == 0:
+            yield from self.refused(own(state, 503, "5.5.1"))
+            yield from self.data(state, done, number, accepted)
         else:
             yield from self.data(state, done, number, accepted)
 
@@ -682,6 +687,12 @@ class Reference:
 
 
 # ---------------------------------------------------------------------------- helpers
+def nonsense(state, address):
+    """Octets of a body that were read as a command: something is wrong with them, the model does not say what."""
+    for code, enhanced in ((501, address), (501, "5.5.4"), (555, "5.5.4"), (553, "5.6.7")):
+        yield own(state, code, enhanced)
+
+
 def misplaced(code):
     """A reply of another command than MAIL, RCPT or the end of a message."""
     return code // 100 == 3 or code in (211, 214, 220, 221, 235)
