@@ -164,3 +164,14 @@ def test_bdat_that_ends_the_session_waits_for_its_turn(rig, line):
         assert [client.reply().code for _ in range(2)] == [250, 250]
         assert client.reply().code in (500, 501)
         client.expect_end()
+
+
+def test_reply_by_itself_while_the_connection_rests_ends_it(rig):
+    message = f"From: <{rig.box.user}>\r\n\r\n".encode()
+    with rig.session() as client:
+        client.message(rig.box.user, [RECIPIENT], message)
+        there = rig.sessions()[-1]
+        there.sock.sendall(b"250 2.0.0 nobody asked\r\n")
+        harness.wait_until(there.ended.is_set, "the connection's end", timeout=5)
+        client.message(rig.box.user, [RECIPIENT], message)
+    assert len(rig.sessions(2)) == 2

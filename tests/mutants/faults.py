@@ -118,7 +118,10 @@ REPLIES = [
      "capability_intersect(&offer, &server->capabilities);", "offer.bits |= server->capabilities.bits;", "unit upstream"),
     ("backend: an unasked reply is waited over", "proxy/backend.c",
      "die(backend, backend->reply.code == 421 ? \"closed by it\" : \"unasked reply\");", "return;",
-     "e2e test_backend.py -k test_unasked_reply_at_rest"),
+     "e2e test_interrupted.py -k test_reply_by_itself"),
+    ("backend: a reply too many answers the next command", "proxy/backend.c",
+     "bool surplus = left <= 1 && done < len;", "bool surplus = false;",
+     "e2e test_conformance_smtp.py -k test_octets_that_came_before_a_command"),
     ("backend: 250 to DATA starts a body", "proxy/verb_data.c",
      "if (reply->code != 354 && (class_ < 4 || !relay_store(session, reply))) {",
      "t->data_code = 354;\n\tif (class_ < 4) {\n\t\tdata_advance(session);\n\t\treturn;\n\t}\n"
