@@ -29,7 +29,7 @@ CHEAP = ("password.memory=8MiB", "password.passes=1")
 # Most tests are about other things than a header, and send none; test_header.py is about it.
 ANY_AUTHOR = ("listen.submissions.from=off", "listen.submission.from=off")
 # No test may leave one of these behind.
-ALARMS = re.compile(r"Sanitizer|runtime error:|broken:|\bpanic\b|Assertion|\bABORT|dumped core|SIGSYS")
+ALARMS = re.compile(r"Sanitizer|runtime error:|broken:|\bpanic\b|Assertion|\bABORT|dumped core|SIGSYS|signal=(SEGV|BUS|ILL|FPE|SYS)\b")
 FD_SLACK = 8  # connections that a process may open after its start and keep
 
 PR_SET_CHILD_SUBREAPER = 36
