@@ -27,7 +27,7 @@ enum {
 	COMMANDS_A_TURN = 16,
 	SKIP_MAX =
 		1024 * 1024, /* octets of one line that is too long, before the session is closed */
-	JUNK_MAX = 100, /* commands without a MAIL in between; each more counts as an error */
+	JUNK_MAX = 100,      /* commands without a MAIL in between; each more counts as an error */
 	AUTH_DEADLINE_MS = 10000,
 	POLICY_DEADLINE_MS = 3000,
 	OUTCOME_DEADLINE_MS = 250,
