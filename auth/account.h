@@ -25,8 +25,9 @@ enum {
 
 struct account {
 	uint64_t id, version;
-	uint64_t message_bytes; /* 0: no limit of its own */
-	uint32_t recipients;    /* in one message, likewise */
+	uint64_t password_version; /* stays when a better hash of the same password is stored */
+	uint64_t message_bytes;    /* 0: no limit of its own */
+	uint32_t recipients;       /* in one message, likewise */
 	bool enabled;
 	bool hash_malformed; /* there is one, too long for any known scheme */
 	enum ipc_from_policy from_policy;

@@ -302,6 +302,7 @@ static void on_known(struct login *login, const struct account *account)
 
 	verdict->account = account->id;
 	verdict->version = account->version;
+	verdict->password_version = account->password_version;
 	verdict->message_bytes = account->message_bytes;
 	verdict->recipients = account->recipients;
 	verdict->from_policy = (uint8_t)account->from_policy;

@@ -14,7 +14,7 @@ const struct query_info query_info[QUERY_COUNT] = {
 	[QUERY_ACCOUNT_LOOKUP] = {"account_lookup",
 		"SELECT account_id::int8, version::int8, login::text, password_hash::text,"
 		" enabled::bool, recipients::int4, message_bytes::int8, senders::text[],"
-		" sender_count::int4, from_policy::text, token::text"
+		" sender_count::int4, from_policy::text, token::text, password_version::int8"
 		" FROM postern.account_lookup($1::text) LIMIT 2",
 		1},
 	[QUERY_SENDER_OWNED] = {"sender_owned",
@@ -238,6 +238,7 @@ enum {
 	SENDER_COUNT,
 	FROM_POLICY,
 	TOKEN,
+	PASSWORD_VERSION,
 	ACCOUNT_COLUMNS,
 };
 
@@ -248,6 +249,7 @@ static bool read_account(const PGresult *rows, struct account *account)
 
 	if (!get_natural(rows, ID, 8, -1, &account->id) || account->id == 0 ||
 		!get_natural(rows, VERSION, 8, -1, &account->version) ||
+		!get_natural(rows, PASSWORD_VERSION, 8, -1, &account->password_version) ||
 		!read_login(rows, LOGIN, account) || !get_bool(rows, ENABLED, &account->enabled) ||
 		!get_natural(rows, RECIPIENTS, 4, 0, &recipients) ||
 		!get_natural(rows, MESSAGE_BYTES, 8, 0, &account->message_bytes) ||
@@ -263,7 +265,7 @@ static bool read_account(const PGresult *rows, struct account *account)
 enum query_answer query_parse_account(const PGresult *rows, struct account **account_out)
 {
 	static const Oid types[ACCOUNT_COLUMNS] = {OID_INT8, OID_INT8, OID_TEXT, OID_TEXT, OID_BOOL,
-		OID_INT4, OID_INT8, OID_TEXT_ARRAY, OID_INT4, OID_TEXT, OID_TEXT};
+		OID_INT4, OID_INT8, OID_TEXT_ARRAY, OID_INT4, OID_TEXT, OID_TEXT, OID_INT8};
 	size_t packed;
 
 	*account_out = NULL;

@@ -17,15 +17,13 @@
 #include "common/channel.h"
 #include "common/idmap.h"
 
-#include <sodium.h>
-
-enum { MARK_BYTES = crypto_generichash_BYTES_MIN };
-
 struct session {
-	uint64_t id, account;
-	uint64_t version; /* of the row that it was last checked against */
-	bool marked;      /* mark says which stored password that row had */
-	uint8_t mark[MARK_BYTES];
+	uint64_t id, account, credential; /* credential 0: by the account's own password */
+	uint64_t version;                 /* of the row that it was last checked against */
+	/* What its verdict carried, and the proxy holds it to. */
+	uint64_t password_version, message_bytes;
+	uint32_t recipients;
+	enum ipc_from_policy from_policy;
 	uint16_t login_len;
 	uint8_t login[]; /* prepared, as it is looked up */
 };
@@ -70,7 +68,6 @@ struct service {
 	struct transactions *transactions;
 	struct event *pool_tick;
 	uint64_t alone_since_ms; /* draining: when the last proxy left; 0: not yet */
-	uint8_t mark_key[crypto_generichash_KEYBYTES];
 };
 
 /* service.c */
@@ -91,9 +88,9 @@ void serve_verdict(
 	uint64_t peer, uint64_t session, const struct ipc_auth_verdict *verdict, void *service);
 struct session *session_find(const struct peer *peer, uint64_t id); /* NULL: not of this channel */
 void sessions_destroy(struct peer *peer);
-/* Whether the row still lets the session live; follows it to its new version. */
-bool session_holds(
-	const struct service *service, struct session *session, const struct account *account);
+/* Whether the row (NULL: there is none) still lets the session live; follows it to its new version.
+ */
+bool session_holds(struct session *session, const struct account *account);
 
 /* serve_mail.c: may it send as this address, now */
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);

@@ -135,7 +135,7 @@ static void on_account(
 		return;
 	if (known == ACCOUNT_UNAVAILABLE) {
 		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
-	} else if (session == NULL || !session_holds(service, session, account)) {
+	} else if (session == NULL || !session_holds(session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
 	} else if (request->kind == REQUEST_MAIL &&
 		   quota_known_empty(service->quota, account->id, account->version,

@@ -26,21 +26,27 @@ struct session *session_find(const struct peer *peer, uint64_t id)
 	return idmap_get(peer->sessions, id);
 }
 
-static struct session *session_new(struct peer *peer, uint64_t id, uint64_t account,
-	uint64_t version, const uint8_t *login, size_t login_len)
+/* As the proxy announces it, or as it would. */
+static struct session *session_new(
+	struct peer *peer, uint64_t id, const struct ipc_session *announced)
 {
 	if (idmap_count(peer->sessions) >= SERVICE_SESSIONS_MAX || session_find(peer, id) != NULL)
 		return NULL;
-	struct session *session = calloc(1, sizeof *session + login_len);
+	struct session *session = calloc(1, sizeof *session + announced->login_len);
 	if (session == NULL || !idmap_put(peer->sessions, id, session)) {
 		free(session);
 		return NULL;
 	}
 	session->id = id;
-	session->account = account;
-	session->version = version;
-	session->login_len = (uint16_t)login_len;
-	memcpy(session->login, login, login_len);
+	session->account = announced->account;
+	session->credential = announced->credential;
+	session->version = announced->version;
+	session->password_version = announced->password_version;
+	session->message_bytes = announced->message_bytes;
+	session->recipients = announced->recipients;
+	session->from_policy = (enum ipc_from_policy)announced->from_policy;
+	session->login_len = announced->login_len;
+	memcpy(session->login, announced->login, announced->login_len);
 	return session;
 }
 
@@ -49,28 +55,26 @@ static void session_end(struct peer *peer, uint64_t id)
 	free(idmap_take(peer->sessions, id));
 }
 
-/* Says which stored password a row has without keeping it. */
-static void mark_of(
-	const struct service *service, const struct account *account, uint8_t mark[MARK_BYTES])
+/* 0 is no limit at all. */
+static bool is_tighter(uint64_t limit, uint64_t before)
 {
-	crypto_generichash(mark, MARK_BYTES, (const uint8_t *)account->phc, account->phc_len,
-		service->mark_key, sizeof service->mark_key);
+	return limit != 0 && (before == 0 || limit < before);
 }
 
-bool session_holds(
-	const struct service *service, struct session *session, const struct account *account)
+/*
+ * What auth itself looks at with every message (senders, meters) may change under a session; what
+ * the proxy was told once may not become stricter without it.
+ */
+bool session_holds(struct session *session, const struct account *account)
 {
-	uint8_t mark[MARK_BYTES];
-
 	if (account == NULL || !account->enabled || account->id != session->account)
 		return false;
-	mark_of(service, account, mark);
-	/* A row that changed otherwise (limits, senders, its plan) leaves the session alone. */
-	if (session->version != account->version &&
-		(!session->marked || sodium_memcmp(mark, session->mark, MARK_BYTES) != 0))
+	if (session->credential == 0 && account->password_version != session->password_version)
 		return false;
-	memcpy(session->mark, mark, MARK_BYTES);
-	session->marked = true;
+	if (is_tighter(account->recipients, session->recipients) ||
+		is_tighter(account->message_bytes, session->message_bytes) ||
+		account->from_policy != session->from_policy)
+		return false;
 	session->version = account->version;
 	return true;
 }
@@ -86,6 +90,23 @@ static void send_verdict(struct peer *peer, uint64_t id, const struct ipc_auth_v
 	channel_send(peer->channel, IPC_AUTH_VERDICT, id, verdict, sizeof *verdict);
 }
 
+static bool begin_session(struct peer *peer, uint64_t id, const struct ipc_auth_verdict *verdict)
+{
+	struct ipc_session as = {
+		.account = verdict->account,
+		.credential = verdict->credential,
+		.version = verdict->version,
+		.password_version = verdict->password_version,
+		.message_bytes = verdict->message_bytes,
+		.recipients = verdict->recipients,
+		.from_policy = verdict->from_policy,
+		.login_len = verdict->login_len,
+	};
+
+	memcpy(as.login, verdict->login, verdict->login_len);
+	return session_new(peer, id, &as) != NULL;
+}
+
 void serve_verdict(uint64_t number, uint64_t id, const struct ipc_auth_verdict *verdict, void *arg)
 {
 	static const struct ipc_auth_verdict unavailable = {.result = IPC_AUTH_UNAVAILABLE};
@@ -94,9 +115,7 @@ void serve_verdict(uint64_t number, uint64_t id, const struct ipc_auth_verdict *
 	if (peer == NULL)
 		return;
 	login_end(peer, id);
-	if (verdict->result == IPC_AUTH_OK &&
-		session_new(peer, id, verdict->account, verdict->version, verdict->login,
-			verdict->login_len) == NULL)
+	if (verdict->result == IPC_AUTH_OK && !begin_session(peer, id, verdict))
 		verdict = &unavailable;
 	send_verdict(peer, id, verdict);
 }
@@ -162,8 +181,7 @@ static void on_attach_account(
 	struct session *session = peer == NULL ? NULL : session_find(peer, request->session);
 
 	/* While the database is away it stays unchecked; its next MAIL looks again. */
-	if (session != NULL && answer != ACCOUNT_UNAVAILABLE &&
-		!session_holds(service, session, account))
+	if (session != NULL && answer != ACCOUNT_UNAVAILABLE && !session_holds(session, account))
 		revoke(peer, request->session);
 	free(request);
 }
@@ -179,9 +197,7 @@ void serve_attach_session(struct peer *peer, uint64_t id, const void *payload)
 		revoke(peer, id);
 		return;
 	}
-	if (announced->login_len == 0 ||
-		session_new(peer, id, announced->account, announced->version, announced->login,
-			announced->login_len) == NULL) {
+	if (announced->login_len == 0 || session_new(peer, id, announced) == NULL) {
 		revoke(peer, id);
 		return;
 	}

@@ -344,7 +344,6 @@ struct service *service_new(
 		return NULL;
 	service->base = base;
 	service->config = start->config;
-	crypto_generichash_keygen(service->mark_key);
 	service->requests = idmap_new();
 	service->pool_tick = event_new(base, -1, EV_PERSIST, on_pool_tick, service);
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
@@ -380,7 +379,6 @@ void service_destroy(struct service **pointer)
 	idmap_destroy(&service->requests);
 	if (service->pool_tick != NULL)
 		event_free(service->pool_tick);
-	sodium_memzero(service->mark_key, sizeof service->mark_key);
 	free(service);
 }
 

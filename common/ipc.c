@@ -68,7 +68,9 @@ static bool valid_outcome(const void *payload)
 
 static bool valid_session(const void *payload)
 {
-	return ((const struct ipc_session *)payload)->login_len <= IPC_LOGIN_MAX;
+	const struct ipc_session *session = payload;
+
+	return session->login_len <= IPC_LOGIN_MAX && session->from_policy <= IPC_FROM_REWRITE;
 }
 
 static bool valid_hash_request(const void *payload)

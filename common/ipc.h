@@ -108,6 +108,7 @@ enum ipc_from_policy {
 struct ipc_auth_verdict {             /* id: the session's */
 	uint64_t account, credential; /* credential 0: the account's own password */
 	uint64_t version;             /* of the row that decided */
+	uint64_t password_version;    /* likewise; another one ends a session by password */
 	uint64_t message_bytes;       /* the account's own limit; 0: none */
 	uint32_t recipients;          /* in one message, likewise */
 	uint8_t result;               /* enum ipc_auth_result */
@@ -197,11 +198,16 @@ struct ipc_done {   /* INTENT_DONE, OUTCOME_DONE */
 };
 
 /* ------------------------------------------------------ sessions, re-attach */
-struct ipc_session { /* ATTACH_SESSION, SESSION_END, AUTH_CANCEL; id: the session's */
-	uint64_t account, credential, version;
-	uint16_t login_len; /* ATTACH_SESSION: the verdict's login, by which auth looks again */
+/* ATTACH_SESSION, SESSION_END, AUTH_CANCEL; id: the session's.  ATTACH_SESSION repeats its verdict,
+ * the login by which auth looks again among it; the others need nothing of it. */
+struct ipc_session {
+	uint64_t account, credential, version, password_version;
+	uint64_t message_bytes;
+	uint32_t recipients;
+	uint8_t from_policy; /* enum ipc_from_policy */
+	uint8_t reserved;
+	uint16_t login_len;
 	uint8_t login[IPC_LOGIN_MAX];
-	uint8_t padding[6];
 };
 
 struct ipc_attach_transaction { /* id: the transaction's */

@@ -122,6 +122,10 @@ static struct ipc_session announcement(const struct session *session)
 		.account = session->account,
 		.credential = session->credential,
 		.version = session->version,
+		.password_version = session->password_version,
+		.message_bytes = session->message_bytes,
+		.recipients = session->recipients,
+		.from_policy = (uint8_t)session->from_policy,
 	};
 }
 

@@ -87,7 +87,7 @@ struct session {
 	bool waits;  /* whole lines wait unconsumed: held back, or left for the next turn */
 	char *helo;  /* NULL: no EHLO or HELO yet */
 	char *login; /* prepared, as auth told it */
-	uint64_t account, credential, version;
+	uint64_t account, credential, version, password_version;
 	uint64_t message_bytes; /* the account's own limits; 0: none */
 	unsigned recipients;
 	enum ipc_from_policy from_policy;

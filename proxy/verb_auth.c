@@ -206,6 +206,7 @@ static bool accept_login(struct session *session, const struct ipc_auth_verdict 
 	session->account = verdict->account;
 	session->credential = verdict->credential;
 	session->version = verdict->version;
+	session->password_version = verdict->password_version;
 	session->message_bytes = verdict->message_bytes;
 	session->recipients = verdict->recipients;
 	session->from_policy = (enum ipc_from_policy)verdict->from_policy;

@@ -40,6 +40,8 @@ $$;
 CREATE TABLE account (
 	account_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	version bigint NOT NULL DEFAULT nextval('postern.version_number'),
+	-- Another one with every new password, and the same with a better hash of the same password.
+	password_version bigint NOT NULL DEFAULT nextval('postern.version_number'),
 	plan_id bigint NOT NULL REFERENCES plan,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	messages_hour bigint CHECK (messages_hour >= -1),
@@ -84,11 +86,16 @@ BEGIN
 END
 $$;
 
+-- account_rehash() has postern.same_password on during its UPDATE, and nothing else does.
 CREATE FUNCTION account_bump() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM FROM plan WHERE plan_id IN (OLD.plan_id, NEW.plan_id) ORDER BY plan_id FOR SHARE;
 	NEW.version := nextval('postern.version_number');
+	IF NEW.password_hash IS DISTINCT FROM OLD.password_hash
+		AND current_setting('postern.same_password', true) IS DISTINCT FROM 'on' THEN
+		NEW.password_version := NEW.version;
+	END IF;
 	RETURN NEW;
 END
 $$;

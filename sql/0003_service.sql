@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: ISC
--- The functions of the service: look-up and sender ownership.
+-- The functions of the service: look-up, sender ownership, and a better hash.
 --
 -- Never LANGUAGE sql: PostgreSQL plans such a function anew at each call.
 
@@ -18,10 +18,11 @@ $$;
 -- the first 32, 'a:' and an address, 'd:' and a domain, or '*'; sender_count goes up to 33, which says
 -- that there are more: ask sender_owned().  from_policy: off, observe, reject or rewrite, NULL: the
 -- listener's.  token: for the header of its messages, 1 to 32 of A-Z, a-z, 0-9, '.', '_' and '-';
--- NULL: none.
+-- NULL: none.  password_version: another number with every new password; live sessions end by it.
 CREATE FUNCTION account_lookup(wanted text)
 	RETURNS TABLE (account_id bigint, version bigint, login text, password_hash text, enabled boolean,
-		recipients int, message_bytes bigint, senders text[], sender_count int, from_policy text, token text)
+		recipients int, message_bytes bigint, senders text[], sender_count int, from_policy text, token text,
+		password_version bigint)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -31,7 +32,7 @@ BEGIN
 		greatest(coalesce(a.recipients_message, p.recipients_message), 0)::int,
 		greatest(coalesce(a.message_bytes, p.message_bytes), 0),
 		coalesce(s.list[1:32], '{}'), coalesce(cardinality(s.list), 0),
-		a.from_policy, a.token
+		a.from_policy, a.token, a.password_version
 	FROM account a
 	JOIN plan p ON p.plan_id = a.plan_id
 	CROSS JOIN LATERAL (
@@ -62,6 +63,28 @@ BEGIN
 END
 $$;
 
+-- Stores another hash of the password that old_hash is of.  false: old_hash is not stored any more, which
+-- alone decides here; version, the row's as it was looked up, is for an adapted function.
+CREATE FUNCTION account_rehash(account_id bigint, version bigint, old_hash text, new_hash text) RETURNS boolean
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	stored boolean;
+BEGIN
+	PERFORM hash_check(account_rehash.new_hash);
+	IF account_rehash.new_hash IS NULL THEN
+		RAISE EXCEPTION 'a hash is needed' USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	PERFORM set_config('postern.same_password', 'on', true);
+	UPDATE account a SET password_hash = account_rehash.new_hash
+	WHERE a.account_id = account_rehash.account_id AND a.password_hash = account_rehash.old_hash;
+	stored := FOUND;
+	PERFORM set_config('postern.same_password', '', true);
+	RETURN stored;
+END
+$$;
+
 GRANT EXECUTE ON FUNCTION contract() TO postern_service, postern_admin;
 GRANT EXECUTE ON FUNCTION account_lookup(text) TO postern_service;
 GRANT EXECUTE ON FUNCTION sender_owned(bigint, text) TO postern_service;
+GRANT EXECUTE ON FUNCTION account_rehash(bigint, bigint, text, text) TO postern_service;

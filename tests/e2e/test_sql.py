@@ -17,7 +17,7 @@ NOW = 1_800_000_000  # the start of a slot of 150 s, and of one of 30 min
 HOUR, DAY = 3600, 86400
 Take = namedtuple("Take", "result meter limit reset taken")
 
-SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "quota_take", "quota_give_back"}
+SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_rehash", "quota_take", "quota_give_back"}
 ADMIN_FUNCTIONS = {"contract", "account_add", "accounts_add_many", "account_set_password", "account_set_enabled",
                    "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",
@@ -196,7 +196,8 @@ def test_lookup_gives_the_contract(db):
     account_id = db.account(login="Alice@Example.TEST")
     row = lookup(db, "aLICE@example.test")
     assert list(row) == ["account_id", "version", "login", "password_hash", "enabled", "recipients",
-                         "message_bytes", "senders", "sender_count", "from_policy", "token"]
+                         "message_bytes", "senders", "sender_count", "from_policy", "token",
+                         "password_version"]
     assert row["account_id"] == account_id
     assert row["login"] == "alice@example.test"
     assert row["password_hash"] == HASH

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, COLUMNS = 11 };
+enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, COLUMNS = 12 };
 
 struct value {
 	Oid type;
@@ -89,7 +89,20 @@ static PGresult *result_of(const struct value *values, int columns, int rows)
 	return result;
 }
 
-enum { ID, VERSION, LOGIN, HASH, ENABLED, RECIPIENTS, BYTES, SENDERS, COUNT, FROM_POLICY, TOKEN };
+enum {
+	ID,
+	VERSION,
+	LOGIN,
+	HASH,
+	ENABLED,
+	RECIPIENTS,
+	BYTES,
+	SENDERS,
+	COUNT,
+	FROM_POLICY,
+	TOKEN,
+	PASSWORD
+};
 
 static void good_row(void)
 {
@@ -105,6 +118,7 @@ static void good_row(void)
 	put_number(&row[COUNT], INT4, 2);
 	put_text(&row[FROM_POLICY], "observe");
 	put_text(&row[TOKEN], "k7wq3mzt2bxeo5n");
+	put_number(&row[PASSWORD], INT8, 5);
 }
 
 static enum query_answer parse(int columns, int rows, struct account **account)
@@ -125,6 +139,7 @@ static void test_a_good_row(void **state)
 	assert_int_equal(parse(COLUMNS, 1, &account), QUERY_ROW);
 	assert_int_equal(account->id, 42);
 	assert_int_equal(account->version, 7);
+	assert_int_equal(account->password_version, 5);
 	assert_int_equal(account->login_len, 12);
 	assert_memory_equal(account->login, "alice@x.test", 12);
 	assert_string_equal(account->phc, "$argon2id$...");
