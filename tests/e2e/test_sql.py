@@ -17,9 +17,10 @@ NOW = 1_800_000_000  # the start of a slot of 150 s, and of one of 30 min
 HOUR, DAY = 3600, 86400
 Take = namedtuple("Take", "result meter limit reset taken")
 
-SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_rehash", "quota_take", "quota_give_back"}
-ADMIN_FUNCTIONS = {"contract", "account_add", "accounts_add_many", "account_set_password", "account_set_enabled",
-                   "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
+SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_rehash", "quota_take", "quota_give_back",
+                     "changes_since", "changes_clean", "db_epoch"}
+ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "account_set_password",
+                   "account_set_enabled", "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",
                    "limits_set", "limits_show", "plan_set", "plan_list"}
 
