@@ -3,8 +3,13 @@
  * The account cache; see account.h.
  *
  * One entry a login: what is known of it and since when, the ticket of the look-up in flight, and
- * who waits.  Entries with a look-up in flight are never evicted; their number is bounded by the
- * database's queue.  The oldest use goes first.
+ * who waits for it or for the one after.  Entries with a look-up in flight are never evicted; their
+ * number is bounded by the database's queue.  The oldest use goes first.
+ *
+ * Entries are found by their account's id in buckets of a fixed number: an id may be known by
+ * several logins, and nothing there can run out of memory.  Which of the changes lately told came
+ * while a look-up was in flight is seen in a ring; one that a flight of great length outlived
+ * counts as its own.
  */
 #include "auth/account.h"
 
@@ -18,6 +23,8 @@
 #include <sys/queue.h>
 #include <uthash.h>
 
+enum { CHANGES_KEPT = 1024, BUCKETS = 1 << 14 };
+
 struct waiter {
 	STAILQ_ENTRY(waiter) link;
 	account_done *done;
@@ -30,12 +37,16 @@ STAILQ_HEAD(waiters, waiter);
 struct entry {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(entry) used; /* by last use */
-	bool known;              /* account and until_ms say something */
+	LIST_ENTRY(entry) same;  /* of its account's bucket; with an account */
+	bool known;              /* account and what follows it say something */
+	bool changed;            /* since it was looked up, or perhaps */
 	bool pinned;             /* its waiters are being told */
 	struct account *account; /* NULL with known: an unknown login */
-	uint64_t until_ms;
-	uint64_t ticket; /* of the look-up in flight; 0: none */
-	struct waiters waiters;
+	uint64_t asked_ms;       /* when its look-up began */
+	uint64_t generation;     /* of the cache then */
+	/* The look-up in flight: 0 is none; when it began. */
+	uint64_t ticket, flight_ms, flight_generation, flight_changes;
+	struct waiters waiters, later; /* for it; for the next one */
 	size_t login_len;
 	uint8_t login[];
 };
@@ -47,6 +58,11 @@ struct account_cache {
 	struct idmap *tickets;
 	uint64_t last_ticket;
 	size_t bytes, waiting;
+	bool fed;
+	uint64_t generation; /* everything that was looked up under another one may have changed */
+	uint64_t changes;    /* how many were told */
+	uint64_t changed[CHANGES_KEPT]; /* the last of them, by number */
+	LIST_HEAD(, entry) buckets[BUCKETS];
 };
 
 struct account *account_new(size_t senders_bytes)
@@ -88,6 +104,8 @@ struct account_cache *account_cache_new(const struct account_cache_settings *set
 
 static void forget(struct account_cache *cache, struct entry *entry)
 {
+	if (entry->account != NULL)
+		LIST_REMOVE(entry, same);
 	cache->bytes -= account_bytes(entry->account);
 	account_destroy(&entry->account);
 	entry->known = false;
@@ -100,6 +118,7 @@ static void entry_destroy(struct account_cache *cache, struct entry *entry)
 	forget(cache, entry);
 	if (entry->ticket != 0)
 		idmap_take(cache->tickets, entry->ticket);
+	STAILQ_CONCAT(&entry->waiters, &entry->later);
 	for (; !STAILQ_EMPTY(&entry->waiters); free(waiter)) {
 		waiter = STAILQ_FIRST(&entry->waiters);
 		STAILQ_REMOVE_HEAD(&entry->waiters, link);
@@ -156,6 +175,7 @@ static struct entry *entry_new(struct account_cache *cache, const uint8_t *login
 	memcpy(entry->login, login, len);
 	entry->login_len = len;
 	STAILQ_INIT(&entry->waiters);
+	STAILQ_INIT(&entry->later);
 	HASH_ADD_KEYPTR(hh, cache->entries, entry->login, len, entry);
 	if (entry->hh.tbl == NULL) { /* uthash was out of memory */
 		free(entry);
@@ -166,7 +186,7 @@ static struct entry *entry_new(struct account_cache *cache, const uint8_t *login
 	return entry;
 }
 
-static bool start_lookup(struct account_cache *cache, struct entry *entry)
+static bool start_lookup(struct account_cache *cache, struct entry *entry, uint64_t now_ms)
 {
 	uint64_t ticket = ++cache->last_ticket;
 
@@ -177,26 +197,50 @@ static bool start_lookup(struct account_cache *cache, struct entry *entry)
 		return false;
 	}
 	entry->ticket = ticket;
+	entry->flight_ms = now_ms;
+	entry->flight_generation = cache->generation;
+	entry->flight_changes = cache->changes;
 	return true;
 }
 
-/* Joins or starts the look-up.  false: nobody will call done. */
-static bool wait_for_lookup(struct account_cache *cache, struct entry *entry, account_done *done,
-	void *arg, uint64_t token)
+/* Joins a look-up or starts it.  false: nobody will call done. */
+static bool wait_for_lookup(struct account_cache *cache, struct entry *entry, bool fresh,
+	uint64_t now_ms, account_done *done, void *arg, uint64_t token)
 {
+	bool later = fresh && entry->ticket != 0;
+
 	if (cache->waiting >= ACCOUNT_WAITERS_MAX)
 		return false;
 	struct waiter *waiter = malloc(sizeof *waiter);
 	if (waiter == NULL)
 		return false;
-	if (entry->ticket == 0 && !start_lookup(cache, entry)) {
+	if (entry->ticket == 0 && !start_lookup(cache, entry, now_ms)) {
 		free(waiter);
 		return false;
 	}
 	*waiter = (struct waiter){.done = done, .arg = arg, .token = token};
-	STAILQ_INSERT_TAIL(&entry->waiters, waiter, link);
+	if (later)
+		STAILQ_INSERT_TAIL(&entry->later, waiter, link);
+	else
+		STAILQ_INSERT_TAIL(&entry->waiters, waiter, link);
 	cache->waiting++;
 	return true;
+}
+
+static bool is_younger(const struct entry *entry, uint64_t age_ms, uint64_t now_ms)
+{
+	return now_ms - entry->asked_ms < age_ms;
+}
+
+/* What is known and may be told without a look-up. */
+static bool is_trusted(
+	const struct account_cache *cache, const struct entry *entry, uint64_t now_ms)
+{
+	if (!entry->known || entry->changed || entry->generation != cache->generation)
+		return false;
+	if (entry->account == NULL)
+		return is_younger(entry, ACCOUNT_UNKNOWN_MS, now_ms);
+	return is_younger(entry, cache->fed ? ACCOUNT_FED_MS : ACCOUNT_TRUST_MS, now_ms);
 }
 
 void account_cache_get(struct account_cache *cache, const uint8_t *login, size_t login_len,
@@ -209,29 +253,63 @@ void account_cache_get(struct account_cache *cache, const uint8_t *login, size_t
 		TAILQ_REMOVE(&cache->used, entry, used);
 		TAILQ_INSERT_TAIL(&cache->used, entry, used);
 	}
-	if (entry != NULL && entry->known && !fresh && now_ms < entry->until_ms) {
+	if (entry != NULL && !fresh && is_trusted(cache, entry, now_ms)) {
 		done(entry->account == NULL ? ACCOUNT_UNKNOWN : ACCOUNT_KNOWN, entry->account, arg,
 			token);
 		return;
 	}
 	if (entry == NULL)
 		entry = entry_new(cache, login, login_len);
-	if (entry == NULL || !wait_for_lookup(cache, entry, done, arg, token)) {
+	if (entry == NULL || !wait_for_lookup(cache, entry, fresh, now_ms, done, arg, token)) {
 		if (entry != NULL && !entry->known && entry->ticket == 0)
 			entry_destroy(cache, entry);
 		done(ACCOUNT_UNAVAILABLE, NULL, arg, token);
 	}
 }
 
-static void remember(struct account_cache *cache, struct entry *entry, enum account_answer answer,
-	struct account *account, uint64_t now_ms)
+/* Whether an account changed after a number of changes was told. */
+static bool changed_since(const struct account_cache *cache, uint64_t account, uint64_t changes)
+{
+	if (cache->changes - changes > CHANGES_KEPT)
+		return true;
+	for (uint64_t i = changes; i < cache->changes; i++) {
+		if (cache->changed[i % CHANGES_KEPT] == account)
+			return true;
+	}
+	return false;
+}
+
+static size_t bucket_of(uint64_t account)
+{
+	/* Ids are drawn one after the other: they spread by themselves. */
+	return account % BUCKETS;
+}
+
+static void remember(struct account_cache *cache, struct entry *entry, struct account *account)
 {
 	forget(cache, entry);
 	entry->known = true;
 	entry->account = account;
-	entry->until_ms =
-		now_ms + (answer == ACCOUNT_KNOWN ? ACCOUNT_TRUST_MS : ACCOUNT_UNKNOWN_MS);
+	entry->asked_ms = entry->flight_ms;
+	entry->generation = entry->flight_generation;
+	entry->changed =
+		account != NULL && changed_since(cache, account->id, entry->flight_changes);
+	if (account != NULL)
+		LIST_INSERT_HEAD(&cache->buckets[bucket_of(account->id)], entry, same);
 	cache->bytes += account_bytes(account);
+}
+
+static void tell(struct account_cache *cache, struct waiters *ready, enum account_answer answer,
+	const struct account *account)
+{
+	struct waiter *waiter;
+
+	for (; !STAILQ_EMPTY(ready); free(waiter)) {
+		waiter = STAILQ_FIRST(ready);
+		STAILQ_REMOVE_HEAD(ready, link);
+		cache->waiting--;
+		waiter->done(answer, account, waiter->arg, waiter->token);
+	}
 }
 
 void account_cache_answer(struct account_cache *cache, uint64_t ticket, enum account_answer answer,
@@ -239,7 +317,7 @@ void account_cache_answer(struct account_cache *cache, uint64_t ticket, enum acc
 {
 	struct entry *entry = idmap_take(cache->tickets, ticket);
 	struct waiters ready = STAILQ_HEAD_INITIALIZER(ready);
-	struct waiter *waiter;
+	struct waiters lost = STAILQ_HEAD_INITIALIZER(lost);
 
 	require((answer == ACCOUNT_KNOWN) == (account != NULL));
 	if (entry == NULL) {
@@ -248,21 +326,40 @@ void account_cache_answer(struct account_cache *cache, uint64_t ticket, enum acc
 	}
 	entry->ticket = 0;
 	STAILQ_CONCAT(&ready, &entry->waiters);
+	STAILQ_CONCAT(&entry->waiters, &entry->later);
 	if (answer != ACCOUNT_UNAVAILABLE)
-		remember(cache, entry, answer, account, now_ms);
+		remember(cache, entry, account);
+	if (!STAILQ_EMPTY(&entry->waiters) && !start_lookup(cache, entry, now_ms))
+		STAILQ_CONCAT(&lost, &entry->waiters);
 	/* A callback may ask again or forget; the entry and the account stay until all were told.
 	 */
 	entry->pinned = true;
-	for (; !STAILQ_EMPTY(&ready); free(waiter)) {
-		waiter = STAILQ_FIRST(&ready);
-		STAILQ_REMOVE_HEAD(&ready, link);
-		cache->waiting--;
-		waiter->done(answer, account, waiter->arg, waiter->token);
-	}
+	tell(cache, &ready, answer, account);
+	tell(cache, &lost, ACCOUNT_UNAVAILABLE, NULL);
 	entry->pinned = false;
 	if (!entry->known && entry->ticket == 0)
 		entry_destroy(cache, entry);
 	evict(cache, NULL);
+}
+
+/* ------------------------------------------------------------- what is known */
+const struct account *account_cache_peek(
+	const struct account_cache *cache, const uint8_t *login, size_t login_len, uint64_t now_ms)
+{
+	const struct entry *entry = find(cache, login, login_len);
+
+	return entry != NULL && is_trusted(cache, entry, now_ms) ? entry->account : NULL;
+}
+
+const struct account *account_cache_remembered(const struct account_cache *cache,
+	const uint8_t *login, size_t login_len, uint64_t age_ms, uint64_t now_ms)
+{
+	const struct entry *entry = find(cache, login, login_len);
+
+	if (entry == NULL || !entry->known || entry->changed ||
+		entry->generation != cache->generation || !is_younger(entry, age_ms, now_ms))
+		return NULL;
+	return entry->account;
 }
 
 void account_cache_forget(struct account_cache *cache, const uint8_t *login, size_t login_len)
@@ -270,7 +367,28 @@ void account_cache_forget(struct account_cache *cache, const uint8_t *login, siz
 	struct entry *entry = find(cache, login, login_len);
 
 	if (entry != NULL)
-		entry->until_ms = 0; /* the memory may be in use by a caller */
+		entry->changed = true; /* the memory may be in use by a caller */
+}
+
+void account_cache_changed(struct account_cache *cache, uint64_t account)
+{
+	struct entry *entry;
+
+	cache->changed[cache->changes++ % CHANGES_KEPT] = account;
+	LIST_FOREACH (entry, &cache->buckets[bucket_of(account)], same) {
+		if (entry->account->id == account)
+			entry->changed = true;
+	}
+}
+
+void account_cache_changed_all(struct account_cache *cache)
+{
+	cache->generation++;
+}
+
+void account_cache_feed(struct account_cache *cache, bool fed)
+{
+	cache->fed = fed;
 }
 
 size_t account_cache_count(const struct account_cache *cache)

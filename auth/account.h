@@ -2,10 +2,15 @@
 /*
  * Accounts as the database told them, remembered by prepared login.
  *
- * Owns the cache, its bounds and its clock rules: a known account is trusted ACCOUNT_TRUST_MS
- * (there is no change feed yet), an unknown login ACCOUNT_UNKNOWN_MS.  One look-up a login is in
- * flight; all who ask meanwhile wait for it, in bounded number.  Does not talk to the database: the
- * owner gives a function that starts a look-up and brings its answer back.  Time is a parameter.
+ * Owns the cache, its bounds and its clock rules.  A known account is trusted ACCOUNT_FED_MS while
+ * the owner is told of every change and tells it here, ACCOUNT_TRUST_MS otherwise; an unknown login
+ * ACCOUNT_UNKNOWN_MS, for the change that makes it known is told of an account that nobody here has
+ * heard of.  Ages count from the start of the look-up.  A row that came while its account changed
+ * is not remembered: it may be the one before.
+ *
+ * One look-up a login is in flight; all who ask meanwhile wait for it, or for the next one, in
+ * bounded number.  Does not talk to the database: the owner gives a function that starts a look-up
+ * and brings its answer back.  Time is a parameter.
  */
 #ifndef AUTH_ACCOUNT_H
 #define AUTH_ACCOUNT_H
@@ -18,6 +23,7 @@
 #include <stdint.h>
 
 enum {
+	ACCOUNT_FED_MS = 600 * 1000,
 	ACCOUNT_TRUST_MS = 10 * 1000,
 	ACCOUNT_UNKNOWN_MS = 2 * 1000,
 	ACCOUNT_WAITERS_MAX = 8192, /* of all look-ups together */
@@ -70,7 +76,7 @@ void account_cache_destroy(struct account_cache **cache); /* waiters are not cal
 
 /*
  * Calls done exactly once, perhaps before it returns.  fresh: the answer must come from a look-up
- * that ends after this call.  login_len is at most IPC_LOGIN_MAX.
+ * that begins after this call.  login_len is at most IPC_LOGIN_MAX.
  */
 void account_cache_get(struct account_cache *cache, const uint8_t *login, size_t login_len,
 	bool fresh, uint64_t now_ms, account_done *done, void *arg, uint64_t token);
@@ -79,8 +85,26 @@ void account_cache_get(struct account_cache *cache, const uint8_t *login, size_t
 void account_cache_answer(struct account_cache *cache, uint64_t ticket, enum account_answer answer,
 	struct account *account, uint64_t now_ms);
 
+/* The row that account_cache_get() would give at once; NULL: it would ask, or the login is unknown.
+ * Valid until the next call. */
+const struct account *account_cache_peek(
+	const struct account_cache *cache, const uint8_t *login, size_t login_len, uint64_t now_ms);
+
+/* The row as it was looked up last, trusted or not, unless it is older than age_ms or is known to
+ * have changed since; for an outage, as far as the operator allows it.  Likewise valid. */
+const struct account *account_cache_remembered(const struct account_cache *cache,
+	const uint8_t *login, size_t login_len, uint64_t age_ms, uint64_t now_ms);
+
 /* Forgets what is known of a login, so that the next asks the database. */
 void account_cache_forget(struct account_cache *cache, const uint8_t *login, size_t login_len);
+
+/* The database told that an account, or that anything, has changed: likewise. */
+void account_cache_changed(struct account_cache *cache, uint64_t account);
+void account_cache_changed_all(struct account_cache *cache);
+
+/* Whether every change from now on, and every one since what is remembered was looked up, is told
+ * by the two above.  false at the start. */
+void account_cache_feed(struct account_cache *cache, bool fed);
 
 size_t account_cache_count(const struct account_cache *cache);
 size_t account_cache_bytes(const struct account_cache *cache);

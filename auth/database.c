@@ -13,13 +13,19 @@
 #include "common/log.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
 enum state { STATE_PAUSING, STATE_CONNECTING, STATE_PREPARING, STATE_READY };
 
-enum { CALL_TEXT_MAX = IPC_LOGIN_MAX + 3 * 24, LOG_EVERY_MS = 1000, NULLS_MAX = 4 };
+enum {
+	CALL_TEXT_MAX = IPC_LOGIN_MAX + 3 * 24,
+	LISTEN_MAX = 64,
+	LOG_EVERY_MS = 1000,
+	NULLS_MAX = 4,
+};
 
 struct call {
 	TAILQ_ENTRY(call) link;
@@ -311,6 +317,17 @@ static void read_prepared(struct database *db)
 	}
 }
 
+static bool send_listen(struct database *db)
+{
+	char sql[LISTEN_MAX];
+
+	if (db->settings.listen == NULL)
+		return true;
+	snprintf(sql, sizeof sql, "LISTEN %s", db->settings.listen);
+	db->answers_wanted++;
+	return PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1) == 1;
+}
+
 static bool send_prepare(struct database *db)
 {
 	if (PQsetnonblocking(db->conn, 1) == -1 || PQenterPipelineMode(db->conn) != 1)
@@ -323,7 +340,7 @@ static bool send_prepare(struct database *db)
 			return false;
 	}
 	db->answers_wanted = QUERY_COUNT + 1;
-	return PQpipelineSync(db->conn) == 1;
+	return send_listen(db) && PQpipelineSync(db->conn) == 1;
 }
 
 static void start_preparing(struct database *db)
@@ -342,6 +359,21 @@ static void start_preparing(struct database *db)
 		fail_connection(db, "prepare", PQerrorMessage(db->conn));
 }
 
+/* What came is told once, however often; what it says is not looked at. */
+static void hear(struct database *db)
+{
+	bool heard = false;
+
+	if (db->state != STATE_READY || db->settings.listen == NULL)
+		return;
+	for (PGnotify *note = PQnotifies(db->conn); note != NULL; note = PQnotifies(db->conn)) {
+		heard = true;
+		PQfreemem(note);
+	}
+	if (heard)
+		db->settings.on_notify(db->settings.arg);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct database *db = arg;
@@ -356,6 +388,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		read_prepared(db);
 	else
 		read_results(db);
+	hear(db);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)

@@ -48,6 +48,11 @@ struct database_settings {
 	const struct dsn *dsn;
 	size_t queue_max;                        /* queries waiting or sent */
 	void (*on_state)(bool ready, void *arg); /* after each change */
+	/* A channel to LISTEN to, a word of this program's own, and what is called when something
+	 * was heard on it: ready was told before, and what was missed before is not heard.  NULL:
+	 * none.  May not close the connection. */
+	const char *listen;
+	void (*on_notify)(void *arg);
 	void *arg;
 };
 

@@ -25,10 +25,24 @@ const struct query_info query_info[QUERY_COUNT] = {
 		3},
 	[QUERY_QUOTA_GIVE_BACK] = {"quota_give_back",
 		"SELECT postern.quota_give_back($1::int8, $2::int8, $3::int4, $4::int4)::bool", 4},
+	/* The first time the cursor is empty: there is none. */
+	[QUERY_CHANGES_SINCE] = {"changes_since",
+		"SELECT cursor::text, everything::bool, accounts::int8[], credentials::int8[],"
+		" blocks::bool, epoch::text"
+		" FROM postern.changes_since(nullif($1::text, '')) LIMIT 2",
+		1},
+	[QUERY_CHANGES_CLEAN] = {"changes_clean", "SELECT postern.changes_clean()::int8", 0},
 };
 
 /* pg_type.dat; the server's headers are no part of libpq-dev. */
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_TEXT_ARRAY = 1009 };
+enum {
+	OID_BOOL = 16,
+	OID_INT8 = 20,
+	OID_INT4 = 23,
+	OID_TEXT = 25,
+	OID_TEXT_ARRAY = 1009,
+	OID_INT8_ARRAY = 1016,
+};
 
 /* A cursor over one value in the binary format; every read is checked. */
 struct cell {
@@ -119,19 +133,19 @@ bool query_parse_bool(const PGresult *rows, bool *out)
 	return shape_is(rows, 1, types) && PQntuples(rows) == 1 && get_bool(rows, 0, out);
 }
 
-/* The head of a one-dimensional text[]; leaves the cursor at its first element. */
-static bool read_array_head(struct cell *cell, int64_t *count_out)
+/* The head of a one-dimensional array; leaves the cursor at its first element. */
+static bool read_array_head(struct cell *cell, Oid of, int64_t max, int64_t *count_out)
 {
 	int64_t dimensions, has_null, type, lower;
 
 	if (!read_integer(cell, 4, &dimensions) || !read_integer(cell, 4, &has_null) ||
-		!read_integer(cell, 4, &type) || type != OID_TEXT)
+		!read_integer(cell, 4, &type) || type != of)
 		return false;
 	*count_out = 0;
 	if (dimensions == 0)
 		return true;
 	return dimensions == 1 && read_integer(cell, 4, count_out) &&
-	       read_integer(cell, 4, &lower) && *count_out >= 0 && *count_out <= SENDER_ROWS_MAX;
+	       read_integer(cell, 4, &lower) && *count_out >= 0 && *count_out <= max;
 }
 
 /* Walks the elements; with list == NULL it only measures. */
@@ -142,7 +156,7 @@ static bool walk_senders(struct cell cell, struct sender_list *list, size_t *pac
 	*packed_out = 0;
 	if (cell.null)
 		return true;
-	if (!read_array_head(&cell, &count))
+	if (!read_array_head(&cell, OID_TEXT, SENDER_ROWS_MAX, &count))
 		return false;
 	for (int64_t i = 0; i < count; i++) {
 		if (!read_integer(&cell, 4, &len) || len < 0 || len > SENDER_ROW_BYTES ||
@@ -305,4 +319,46 @@ bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
 	out->meter_len = (uint8_t)meter.len;
 	out->result = (enum query_quota)result;
 	return true;
+}
+
+/* A text without NUL, ended by one. */
+static bool get_text(const PGresult *rows, int column, char *out, size_t max)
+{
+	struct cell cell = cell_at(rows, column);
+
+	if (cell.null || cell.len == 0 || cell.len > max || memchr(cell.bytes, 0, cell.len) != NULL)
+		return false;
+	memcpy(out, cell.bytes, cell.len);
+	out[cell.len] = '\0';
+	return true;
+}
+
+static bool get_ids(const PGresult *rows, int column, uint64_t *ids, size_t *count_out)
+{
+	struct cell cell = cell_at(rows, column);
+	int64_t count, len, id;
+
+	if (cell.null || !read_array_head(&cell, OID_INT8, QUERY_CHANGES_MAX, &count))
+		return false;
+	for (int64_t i = 0; i < count; i++) {
+		if (!read_integer(&cell, 4, &len) || len != 8 || !read_integer(&cell, 8, &id) ||
+			id <= 0)
+			return false;
+		ids[i] = (uint64_t)id;
+	}
+	*count_out = (size_t)count;
+	return cell.len == 0;
+}
+
+bool query_parse_changes(const PGresult *rows, struct query_changes *out)
+{
+	static const Oid types[] = {
+		OID_TEXT, OID_BOOL, OID_INT8_ARRAY, OID_INT8_ARRAY, OID_BOOL, OID_TEXT};
+
+	return shape_is(rows, 6, types) && PQntuples(rows) == 1 &&
+	       get_text(rows, 0, out->cursor, QUERY_CURSOR_MAX) &&
+	       get_bool(rows, 1, &out->everything) &&
+	       get_ids(rows, 2, out->accounts, &out->account_count) &&
+	       get_ids(rows, 3, out->credentials, &out->credential_count) &&
+	       get_bool(rows, 4, &out->blocks) && get_text(rows, 5, out->epoch, QUERY_EPOCH_MAX);
 }

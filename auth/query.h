@@ -14,6 +14,7 @@
 
 #include <libpq-fe.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { QUERY_CONTRACT_VERSION = 1, QUERY_PARAMETERS_MAX = 4 };
@@ -24,6 +25,8 @@ enum query {
 	QUERY_SENDER_OWNED,
 	QUERY_QUOTA_TAKE,
 	QUERY_QUOTA_GIVE_BACK,
+	QUERY_CHANGES_SINCE,
+	QUERY_CHANGES_CLEAN,
 	QUERY_COUNT,
 };
 
@@ -55,6 +58,18 @@ struct query_quota_row {
 	uint8_t meter[IPC_METER_NAME_MAX];
 };
 
+enum { QUERY_CHANGES_MAX = 1000, QUERY_CURSOR_MAX = 150, QUERY_EPOCH_MAX = 64 };
+
+struct query_changes {
+	bool everything; /* all accounts and credentials, and the blocks */
+	bool blocks;
+	char cursor[QUERY_CURSOR_MAX + 1];
+	char epoch[QUERY_EPOCH_MAX + 1];
+	size_t account_count, credential_count;
+	uint64_t accounts[QUERY_CHANGES_MAX];
+	uint64_t credentials[QUERY_CHANGES_MAX];
+};
+
 /* Exactly one row with the contract's version. */
 bool query_parse_contract(const PGresult *rows, int32_t *version_out)
 	__attribute__((warn_unused_result));
@@ -66,6 +81,9 @@ enum query_answer query_parse_account(const PGresult *rows, struct account **acc
 
 /* Exactly one boolean (sender_owned, quota_give_back). */
 bool query_parse_bool(const PGresult *rows, bool *out) __attribute__((warn_unused_result));
+
+bool query_parse_changes(const PGresult *rows, struct query_changes *out)
+	__attribute__((warn_unused_result));
 
 bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
 	__attribute__((warn_unused_result));

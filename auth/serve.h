@@ -11,6 +11,8 @@
 #include "auth/account.h"
 #include "auth/authenticate.h"
 #include "auth/database.h"
+#include "auth/feed.h"
+#include "auth/live.h"
 #include "auth/quota.h"
 #include "auth/service.h"
 #include "auth/transaction.h"
@@ -18,8 +20,10 @@
 #include "common/idmap.h"
 
 struct session {
-	uint64_t id, account, credential; /* credential 0: by the account's own password */
-	uint64_t version;                 /* of the row that it was last checked against */
+	struct live_session live;
+	uint64_t id, peer;            /* the proxy's number for it; of its channel */
+	uint64_t account, credential; /* credential 0: by the account's own password */
+	uint64_t version;             /* of the row that it was last checked against */
 	/* What its verdict carried, and the proxy holds it to. */
 	uint64_t password_version, message_bytes;
 	uint32_t recipients;
@@ -39,12 +43,11 @@ struct peer { /* one channel of one proxy */
 	bool attached;          /* ATTACH_DONE came: nothing may be announced any more */
 };
 
-enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER, REQUEST_ATTACH };
+enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER };
 
 struct request { /* waits for an account or for sender_owned() */
 	enum request_kind kind;
 	uint64_t number, peer, session;
-	/* MAIL and OWNER */
 	uint64_t transaction, started_ms;
 	uint32_t question; /* OWNER */
 	bool fresh;        /* the row was looked up for this request */
@@ -60,7 +63,9 @@ struct service {
 	struct idmap *requests; /* struct request by its number */
 	struct database *lookups, *quotas;
 	bool lookups_ready, quotas_ready;
+	struct feed *feed;
 	struct account_cache *accounts;
+	struct live *live;
 	struct login_cache *verified;
 	struct hash_pool *pool;
 	struct authenticate *authenticate;
@@ -88,9 +93,16 @@ void serve_verdict(
 	uint64_t peer, uint64_t session, const struct ipc_auth_verdict *verdict, void *service);
 struct session *session_find(const struct peer *peer, uint64_t id); /* NULL: not of this channel */
 void sessions_destroy(struct peer *peer);
+void serve_revoke(struct peer *peer, uint64_t id); /* of this channel; gone afterwards */
 /* Whether the row (NULL: there is none) still lets the session live; follows it to its new version.
  */
 bool session_holds(struct session *session, const struct account *account);
+
+/* serve_change.c: what changed in the database */
+/* false: out of memory */
+bool serve_live(
+	struct service *service); /* before the first session; looks up by service->accounts */
+bool serve_changes(struct service *service, const struct dsn *dsn);
 
 /* serve_mail.c: may it send as this address, now */
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);

@@ -8,6 +8,7 @@
 #include "auth/serve.h"
 
 #include "common/clock.h"
+#include "common/counters.h"
 #include "common/log.h"
 
 #include <stdlib.h>
@@ -38,6 +39,7 @@ static struct session *session_new(
 		return NULL;
 	}
 	session->id = id;
+	session->peer = peer->number;
 	session->account = announced->account;
 	session->credential = announced->credential;
 	session->version = announced->version;
@@ -47,12 +49,23 @@ static struct session *session_new(
 	session->from_policy = (enum ipc_from_policy)announced->from_policy;
 	session->login_len = announced->login_len;
 	memcpy(session->login, announced->login, announced->login_len);
+	session->live.login = session->login;
+	session->live.login_len = session->login_len;
+	if (!live_add(peer->service->live, &session->live, session->account)) {
+		free(idmap_take(peer->sessions, id));
+		return NULL;
+	}
 	return session;
 }
 
 static void session_end(struct peer *peer, uint64_t id)
 {
-	free(idmap_take(peer->sessions, id));
+	struct session *session = idmap_take(peer->sessions, id);
+
+	if (session == NULL)
+		return;
+	live_remove(peer->service->live, &session->live);
+	free(session);
 }
 
 /* 0 is no limit at all. */
@@ -90,7 +103,9 @@ static void send_verdict(struct peer *peer, uint64_t id, const struct ipc_auth_v
 	channel_send(peer->channel, IPC_AUTH_VERDICT, id, verdict, sizeof *verdict);
 }
 
-static bool begin_session(struct peer *peer, uint64_t id, const struct ipc_auth_verdict *verdict)
+/* NULL: there is no room. */
+static struct session *begin_session(
+	struct peer *peer, uint64_t id, const struct ipc_auth_verdict *verdict)
 {
 	struct ipc_session as = {
 		.account = verdict->account,
@@ -104,20 +119,27 @@ static bool begin_session(struct peer *peer, uint64_t id, const struct ipc_auth_
 	};
 
 	memcpy(as.login, verdict->login, verdict->login_len);
-	return session_new(peer, id, &as) != NULL;
+	return session_new(peer, id, &as);
 }
 
 void serve_verdict(uint64_t number, uint64_t id, const struct ipc_auth_verdict *verdict, void *arg)
 {
 	static const struct ipc_auth_verdict unavailable = {.result = IPC_AUTH_UNAVAILABLE};
 	struct peer *peer = peer_find(arg, number);
+	struct session *session = NULL;
 
 	if (peer == NULL)
 		return;
 	login_end(peer, id);
-	if (verdict->result == IPC_AUTH_OK && !begin_session(peer, id, verdict))
-		verdict = &unavailable;
+	if (verdict->result == IPC_AUTH_OK) {
+		session = begin_session(peer, id, verdict);
+		if (session == NULL)
+			verdict = &unavailable;
+	}
 	send_verdict(peer, id, verdict);
+	/* The row may have changed while the password was being hashed. */
+	if (session != NULL)
+		live_verify(peer->service->live, &session->live, clock_monotonic_ms());
 }
 
 void serve_auth_request(struct peer *peer, uint64_t id, const void *payload)
@@ -159,53 +181,45 @@ void serve_session_end(struct peer *peer, uint64_t id, const void *payload)
 	session_end(peer, id);
 }
 
-/* ---------------------------------------------------------------- re-attach */
-static void revoke(struct peer *peer, uint64_t id)
+/* --------------------------------------------------------------- revocation */
+static void send_revoked(struct peer *peer, uint64_t id)
 {
-	const struct ipc_session_revoked revoked = {.reason = REVOKED_STALE};
-	struct log_line line;
+	static const struct ipc_session_revoked revoked = {.reason = REVOKED_STALE};
 
-	session_end(peer, id);
-	log_begin(&line, LOG_INFO, "session-revoked");
-	log_id(&line, "sid", id);
-	log_end(&line);
 	channel_send(peer->channel, IPC_SESSION_REVOKED, id, &revoked, sizeof revoked);
 }
 
-static void on_attach_account(
-	enum account_answer answer, const struct account *account, void *arg, uint64_t number)
+void serve_revoke(struct peer *peer, uint64_t id)
 {
-	struct service *service = arg;
-	struct request *request = request_take(service, number);
-	struct peer *peer = request == NULL ? NULL : peer_find(service, request->peer);
-	struct session *session = peer == NULL ? NULL : session_find(peer, request->session);
+	const struct session *session = session_find(peer, id);
+	struct log_line line;
 
-	/* While the database is away it stays unchecked; its next MAIL looks again. */
-	if (session != NULL && answer != ACCOUNT_UNAVAILABLE && !session_holds(session, account))
-		revoke(peer, request->session);
-	free(request);
+	log_begin(&line, LOG_INFO, "session-revoked");
+	log_uint(&line, "account", session->account);
+	log_id(&line, "sid", id);
+	log_end(&line);
+	counter_add(COUNTER_SESSIONS_REVOKED, 1);
+	session_end(peer, id);
+	send_revoked(peer, id);
 }
 
+/* ---------------------------------------------------------------- re-attach */
 void serve_attach_session(struct peer *peer, uint64_t id, const void *payload)
 {
 	const struct ipc_session *announced = payload;
+	struct session *session = NULL;
 
 	if (session_find(peer, id) != NULL)
 		return;
 	/* Later, a log-in alone makes a session: a proxy must not claim one at will. */
-	if (peer->attached) {
-		revoke(peer, id);
-		return;
-	}
-	if (announced->login_len == 0 || session_new(peer, id, announced) == NULL) {
-		revoke(peer, id);
-		return;
-	}
-	struct request *request = request_new(peer, REQUEST_ATTACH, id);
-	if (request != NULL)
-		account_cache_get(peer->service->accounts, announced->login, announced->login_len,
-			true, clock_monotonic_ms(), on_attach_account, peer->service,
-			request->number);
+	if (!peer->attached && announced->login_len != 0 &&
+		memchr(announced->login, 0, announced->login_len) == NULL)
+		session = session_new(peer, id, announced);
+	/* While the database is away it stays unchecked; its next MAIL looks again. */
+	if (session != NULL)
+		live_verify(peer->service->live, &session->live, clock_monotonic_ms());
+	else
+		send_revoked(peer, id);
 }
 
 void serve_attach_done(struct peer *peer, uint64_t id, const void *payload)
@@ -234,9 +248,8 @@ static void free_login(uint64_t id, void *value, void *arg)
 
 static void free_session(uint64_t id, void *value, void *arg)
 {
-	(void)id;
-	(void)arg;
-	free(value);
+	session_end(arg, id);
+	(void)value;
 }
 
 void sessions_destroy(struct peer *peer)
@@ -244,7 +257,7 @@ void sessions_destroy(struct peer *peer)
 	if (peer->logins != NULL)
 		idmap_each(peer->logins, free_login, NULL);
 	if (peer->sessions != NULL)
-		idmap_each(peer->sessions, free_session, NULL);
+		idmap_each(peer->sessions, free_session, peer);
 	idmap_destroy(&peer->logins);
 	idmap_destroy(&peer->sessions);
 }

@@ -2,7 +2,8 @@
 /*
  * Wiring, channels and dispatch; see service.h.
  *
- * Two database connections: look-ups and takes, so that a meter under a lock holds up no log-in.
+ * Three database connections: look-ups and takes, so that a meter under a lock holds up no log-in,
+ * and one that listens (feed.c).
  */
 #include "auth/serve.h"
 
@@ -347,7 +348,8 @@ struct service *service_new(
 	service->requests = idmap_new();
 	service->pool_tick = event_new(base, -1, EV_PERSIST, on_pool_tick, service);
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
-		!open_databases(service, dsn) || !open_takes(service) ||
+		!open_databases(service, dsn) || !serve_live(service) ||
+		!serve_changes(service, dsn) || !open_takes(service) ||
 		!open_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
@@ -366,10 +368,12 @@ void service_destroy(struct service **pointer)
 		service->peers[i] = NULL;
 	}
 	/* The callbacks of queries still out find nobody to answer, but need the parts below. */
+	feed_close(&service->feed);
 	database_close(&service->lookups);
 	database_close(&service->quotas);
 	authenticate_destroy(&service->authenticate);
 	hash_pool_destroy(&service->pool);
+	live_destroy(&service->live);
 	account_cache_destroy(&service->accounts);
 	login_cache_destroy(&service->verified);
 	quota_destroy(&service->quota);
@@ -385,6 +389,7 @@ void service_destroy(struct service **pointer)
 void service_tick(struct service *service, uint64_t now_ms)
 {
 	transactions_sweep(service->transactions, now_ms);
+	live_tick(service->live, now_ms);
 }
 
 static bool has_peers(const struct service *service)

@@ -119,7 +119,7 @@ $$;
 -- What was committed since the call that returned `since`: all of it, and nothing twice.  since NULL or
 -- older than the log: everything.  A number of the log would not do as a cursor: a lower one may be
 -- committed later.  The cursor is what this call sees, a snapshot; where that is too long to carry
--- (hundreds of transactions at once), its oldest transaction, and some changes are told again.
+-- (dozens of transactions at once), its oldest transaction, and some changes are told again.
 --
 -- everything: of accounts, credentials and blocks alike; the arrays are empty then.  accounts: those of
 -- the credentials too.  STABLE, so that all of it is of one snapshot.
@@ -133,7 +133,7 @@ DECLARE
 	now_seen pg_snapshot := pg_current_snapshot();
 BEGIN
 	cursor := now_seen::text;
-	IF octet_length(cursor) > 300 THEN
+	IF octet_length(cursor) > 150 THEN
 		cursor := format('%1$s:%1$s:', pg_snapshot_xmin(now_seen));
 	END IF;
 	epoch := db_epoch();

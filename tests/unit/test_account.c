@@ -104,10 +104,10 @@ static void test_known_is_trusted_ten_seconds_unknown_two(void **state)
 {
 	(void)state;
 	open_cache(10, 1 << 20);
-	get("alice", false, 0, 1);
-	get("nobody", false, 0, 2);
-	answer(0, 77, 1000);
-	answer(1, 0, 1000);
+	get("alice", false, 1000, 1);
+	get("nobody", false, 1000, 2);
+	answer(0, 77, 1500); /* it is as old as its question */
+	answer(1, 0, 1500);
 	assert_int_equal(told.answer[1], ACCOUNT_UNKNOWN);
 	get("alice", false, 1000 + ACCOUNT_TRUST_MS - 1, 3);
 	assert_int_equal(told.count, 3);
@@ -134,6 +134,151 @@ static void test_fresh_and_forget_ask_again(void **state)
 	account_cache_forget(cache, (const uint8_t *)"nobody", 6);
 	get("alice", false, 3, 3);
 	assert_int_equal(lookups.asked, 3);
+	account_cache_destroy(&cache);
+}
+
+static const struct account *peek(const char *login, uint64_t now)
+{
+	return account_cache_peek(cache, (const uint8_t *)login, strlen(login), now);
+}
+
+static void learn(const char *login, uint64_t id, uint64_t now)
+{
+	get(login, true, now, 1);
+	answer(lookups.asked - 1, id, now);
+}
+
+static void test_told_of_changes_it_trusts_for_longer(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	learn("alice", 77, 0);
+	learn("nobody", 0, 0);
+	assert_non_null(peek("alice", ACCOUNT_TRUST_MS - 1));
+	assert_null(peek("alice", ACCOUNT_TRUST_MS));
+	account_cache_feed(cache, true);
+	assert_int_equal(peek("alice", ACCOUNT_FED_MS - 1)->id, 77);
+	assert_null(peek("alice", ACCOUNT_FED_MS));
+	/* Who is unknown may be made at any time, and nobody here knows its id. */
+	get("nobody", false, ACCOUNT_UNKNOWN_MS, 9);
+	assert_int_equal(lookups.asked, 3);
+	account_cache_feed(cache, false);
+	assert_null(peek("alice", ACCOUNT_TRUST_MS));
+	account_cache_feed(cache, true);
+	assert_non_null(peek("alice", ACCOUNT_TRUST_MS));
+	account_cache_destroy(&cache);
+}
+
+static void test_a_change_forgets_that_account_under_every_login(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	account_cache_feed(cache, true);
+	learn("alice", 77, 0);
+	learn("al", 77, 0);
+	learn("bob", 77 + (1 << 14), 0); /* a neighbour in its bucket */
+	account_cache_changed(cache, 77);
+	account_cache_changed(cache, 4711);
+	assert_null(peek("alice", 1));
+	assert_null(peek("al", 1));
+	assert_non_null(peek("bob", 1));
+	learn("alice", 77, 2);
+	assert_non_null(peek("alice", 3));
+	account_cache_changed_all(cache);
+	assert_null(peek("alice", 3));
+	assert_null(peek("bob", 3));
+	learn("bob", 78, 4);
+	assert_int_equal(peek("bob", 5)->id, 78);
+	account_cache_destroy(&cache);
+}
+
+/* The row in flight may be the one before: its reader gets it, and nobody after. */
+static void test_a_change_during_a_look_up(void **state)
+{
+	(void)state;
+	for (int all = 0; all <= 1; all++) {
+		open_cache(10, 1 << 20);
+		account_cache_feed(cache, true);
+		learn("bob", 5, 0);
+		get("alice", false, 0, 1);
+		account_cache_changed(cache, 5);
+		if (all)
+			account_cache_changed_all(cache);
+		else
+			account_cache_changed(cache, 77);
+		answer(1, 77, 1);
+		assert_int_equal(told.account[1], 77);
+		assert_null(peek("alice", 1));
+		learn("alice", 77, 2);
+		assert_non_null(peek("alice", 2));
+		account_cache_destroy(&cache);
+	}
+}
+
+static void test_a_look_up_that_more_changes_outlived_than_are_kept(void **state)
+{
+	(void)state;
+	for (uint64_t changes = 1024; changes <= 1025; changes++) {
+		open_cache(10, 1 << 20);
+		account_cache_feed(cache, true);
+		get("alice", false, 0, 1);
+		for (uint64_t i = 0; i < changes; i++)
+			account_cache_changed(cache, 1000 + i);
+		answer(0, 77, 1);
+		assert_int_equal(peek("alice", 1) != NULL, changes == 1024);
+		account_cache_destroy(&cache);
+	}
+}
+
+static void test_fresh_is_a_look_up_that_begins_later(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	get("alice", false, 0, 1);
+	get("alice", true, 0, 2);
+	get("alice", true, 0, 3);
+	get("alice", false, 0, 4);
+	assert_int_equal(lookups.asked, 1);
+	answer(0, 77, 1);
+	assert_int_equal(told.count, 2);
+	assert_int_equal(told.token[1], 4);
+	assert_int_equal(lookups.asked, 2);
+	answer(1, 78, 2);
+	assert_int_equal(told.count, 4);
+	assert_int_equal(told.token[2], 2);
+	assert_int_equal(told.account[3], 78);
+	/* The next one cannot be asked: that is no answer. */
+	get("alice", true, 3, 5);
+	get("alice", true, 3, 6);
+	lookups.refuses = true;
+	answer(2, 79, 4);
+	assert_int_equal(told.account[4], 79);
+	assert_int_equal(told.answer[5], ACCOUNT_UNAVAILABLE);
+	get("alice", false, 5, 7);
+	assert_int_equal(told.account[6], 79);
+	lookups.refuses = false;
+	get("alice", true, 6, 8);
+	get("alice", true, 6, 9);
+	account_cache_destroy(&cache); /* those of both kinds are let go */
+}
+
+static void test_what_is_remembered_for_an_outage(void **state)
+{
+	static const uint8_t alice[] = "alice", nobody[] = "nobody";
+
+	(void)state;
+	open_cache(10, 1 << 20);
+	learn("alice", 77, 0);
+	learn("nobody", 0, 0);
+	assert_null(peek("alice", 59999));
+	assert_int_equal(account_cache_remembered(cache, alice, 5, 60000, 59999)->id, 77);
+	assert_null(account_cache_remembered(cache, alice, 5, 60000, 60000));
+	assert_null(account_cache_remembered(cache, nobody, 6, 60000, 1));
+	account_cache_changed(cache, 77);
+	assert_null(account_cache_remembered(cache, alice, 5, 60000, 1));
+	learn("alice", 77, 2);
+	account_cache_changed_all(cache);
+	assert_null(account_cache_remembered(cache, alice, 5, 60000, 3));
 	account_cache_destroy(&cache);
 }
 
@@ -224,9 +369,11 @@ static void test_a_callback_may_ask_forget_and_crowd_out(void **state)
 	assert_int_equal(told.count, 2);
 	assert_int_equal(lookups.asked, 1 + 1 + 6); /* alice again once, the others once each */
 	answer(1, 78, 2);
-	assert_int_equal(told.count, 4);
+	assert_int_equal(told.count, 3);
 	assert_int_equal(told.token[2], 101);
-	assert_int_equal(told.account[3], 78);
+	answer(8, 79, 3); /* the second asked when the look-up of the first had begun */
+	assert_int_equal(told.count, 4);
+	assert_int_equal(told.account[3], 79);
 	account_cache_destroy(&cache);
 }
 
@@ -258,6 +405,12 @@ int main(void)
 		cmocka_unit_test(test_one_lookup_for_all_who_wait),
 		cmocka_unit_test(test_known_is_trusted_ten_seconds_unknown_two),
 		cmocka_unit_test(test_fresh_and_forget_ask_again),
+		cmocka_unit_test(test_told_of_changes_it_trusts_for_longer),
+		cmocka_unit_test(test_a_change_forgets_that_account_under_every_login),
+		cmocka_unit_test(test_a_change_during_a_look_up),
+		cmocka_unit_test(test_a_look_up_that_more_changes_outlived_than_are_kept),
+		cmocka_unit_test(test_fresh_is_a_look_up_that_begins_later),
+		cmocka_unit_test(test_what_is_remembered_for_an_outage),
 		cmocka_unit_test(test_an_outage_is_not_remembered),
 		cmocka_unit_test(test_an_outage_leaves_what_is_still_trusted),
 		cmocka_unit_test(test_bounded_by_entries_and_bytes),

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, COLUMNS = 12 };
+enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, IDS = 1016, COLUMNS = 12 };
 
 struct value {
 	Oid type;
@@ -558,6 +558,106 @@ static void test_the_table_is_whole(void **state)
 	}
 }
 
+/* An int8[] of numbers in the binary format. */
+static void put_ids(struct value *value, int32_t count, int64_t first, int32_t len)
+{
+	value->type = IDS;
+	value->len = 0;
+	append(value, count == 0 ? 0 : 1);
+	append(value, 0);
+	append(value, INT8);
+	if (count != 0) {
+		append(value, count);
+		append(value, 1);
+	}
+	for (int32_t i = 0; i < count && value->len < 15000; i++) {
+		append(value, len);
+		append(value, (int32_t)((first + i) >> 32));
+		append(value, (int32_t)(first + i));
+	}
+}
+
+enum { CURSOR, EVERYTHING, ACCOUNTS, CREDENTIALS, BLOCKS, EPOCH, CHANGES_COLUMNS };
+
+static void good_changes(void)
+{
+	memset(row, 0, sizeof row);
+	put_text(&row[CURSOR], "747:750:747");
+	row[EVERYTHING] = (struct value){BOOL, 1, {0}};
+	put_ids(&row[ACCOUNTS], 3, 5000000000, 8);
+	put_ids(&row[CREDENTIALS], 0, 0, 8);
+	row[BLOCKS] = (struct value){BOOL, 1, {1}};
+	put_text(&row[EPOCH], "7400000000000000000/00000001");
+}
+
+static struct query_changes changes;
+
+static bool parse_changes(int columns, int rows)
+{
+	PGresult *result = result_of(row, columns, rows);
+	bool good = query_parse_changes(result, &changes);
+
+	PQclear(result);
+	return good;
+}
+
+static void test_changes(void **state)
+{
+	(void)state;
+	good_changes();
+	assert_true(parse_changes(CHANGES_COLUMNS, 1));
+	assert_string_equal(changes.cursor, "747:750:747");
+	assert_string_equal(changes.epoch, "7400000000000000000/00000001");
+	assert_false(changes.everything);
+	assert_true(changes.blocks);
+	assert_int_equal(changes.account_count, 3);
+	assert_int_equal(changes.accounts[2], 5000000002);
+	assert_int_equal(changes.credential_count, 0);
+	assert_false(parse_changes(CHANGES_COLUMNS, 0));
+	assert_false(parse_changes(CHANGES_COLUMNS - 1, 1));
+	put_ids(&row[ACCOUNTS], QUERY_CHANGES_MAX, 1, 8);
+	row[ACCOUNTS].len = 20 + 12 * QUERY_CHANGES_MAX;
+	assert_true(parse_changes(CHANGES_COLUMNS, 1));
+	assert_int_equal(changes.accounts[QUERY_CHANGES_MAX - 1], QUERY_CHANGES_MAX);
+}
+
+static void test_hostile_changes_are_no_answer(void **state)
+{
+	(void)state;
+	for (int i = 0; i < CHANGES_COLUMNS; i++) {
+		good_changes();
+		row[i].len = -1;
+		assert_false(parse_changes(CHANGES_COLUMNS, 1));
+		good_changes();
+		row[i].type = INT4;
+		assert_false(parse_changes(CHANGES_COLUMNS, 1));
+	}
+	for (int cut = 0; cut < 56; cut++) {
+		good_changes();
+		row[ACCOUNTS].len = cut;
+		assert_false(parse_changes(CHANGES_COLUMNS, 1));
+	}
+	static const struct {
+		int32_t count, len;
+		int64_t first;
+	} ids[] = {{QUERY_CHANGES_MAX + 1, 8, 1}, {-1, 8, 1}, {2, 4, 1}, {2, -1, 1}, {2, 8, 0},
+		{2, 8, -1}};
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+		good_changes();
+		put_ids(&row[CREDENTIALS], ids[i].count, ids[i].first, ids[i].len);
+		assert_false(parse_changes(CHANGES_COLUMNS, 1));
+	}
+	good_changes();
+	row[CURSOR].bytes[2] = '\0';
+	assert_false(parse_changes(CHANGES_COLUMNS, 1));
+	good_changes();
+	memset(row[CURSOR].bytes, '1', QUERY_CURSOR_MAX + 1);
+	row[CURSOR].len = QUERY_CURSOR_MAX;
+	assert_true(parse_changes(CHANGES_COLUMNS, 1));
+	row[CURSOR].len = QUERY_CURSOR_MAX + 1;
+	assert_false(parse_changes(CHANGES_COLUMNS, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -573,6 +673,8 @@ int main(void)
 		cmocka_unit_test(test_quota_rows),
 		cmocka_unit_test(test_contract_and_bool),
 		cmocka_unit_test(test_the_table_is_whole),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_hostile_changes_are_no_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,9 +321,11 @@ static void own_database(void)
 		.account = ACCOUNT, .version = 1, .login_len = 5, .login = "alice"};
 
 	memset(&lookups, 0, sizeof lookups);
+	live_destroy(&service->live);
 	account_cache_destroy(&service->accounts);
 	service->accounts = account_cache_new(&settings);
 	assert_non_null(service->accounts);
+	assert_true(serve_live(service));
 	put(0, IPC_ATTACH_SESSION, SESSION, &session);
 	for (int i = 0; i < 20 && lookups.asked == 0; i++)
 		spin();

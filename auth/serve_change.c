@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What changed in the database: memory of it is forgotten, and the sessions of those concerned are
+ * held to the rows as they are now.  See serve.h.
+ */
+#include "auth/serve.h"
+
+#include "common/clock.h"
+
+#include <stddef.h>
+
+static void on_everything(void *arg)
+{
+	struct service *service = arg;
+
+	account_cache_changed_all(service->accounts);
+	live_changed_all(service->live, clock_monotonic_ms());
+}
+
+static void on_account(uint64_t id, void *arg)
+{
+	struct service *service = arg;
+
+	account_cache_changed(service->accounts, id);
+	live_changed(service->live, id, clock_monotonic_ms());
+}
+
+static void on_trust(bool trusted, void *arg)
+{
+	struct service *service = arg;
+
+	account_cache_feed(service->accounts, trusted);
+}
+
+static void check(struct live_session *live, const struct account *row, void *arg)
+{
+	struct session *session =
+		(struct session *)(void *)((char *)live - offsetof(struct session, live));
+	struct peer *peer = peer_find(arg, session->peer);
+
+	if (peer != NULL && !session_holds(session, row))
+		serve_revoke(peer, session->id);
+}
+
+bool serve_live(struct service *service)
+{
+	service->live = live_new(service->accounts, check, service);
+	return service->live != NULL;
+}
+
+bool serve_changes(struct service *service, const struct dsn *dsn)
+{
+	static const struct feed_events events = {
+		.on_everything = on_everything,
+		.on_account = on_account,
+		.on_trust = on_trust,
+	};
+
+	service->feed = feed_open(service->base, dsn, &events, service);
+	return service->feed != NULL;
+}
