@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Shared by authenticate.c and the authenticate_*.c files, one a stage of a log-in; nobody else
+ * includes it.
+ *
+ * A log-in is looked up, hashed, and perhaps held until its refusal may leave.  Every answer comes
+ * back by token; a token that is gone means that the client is, and the answer is dropped.
+ */
+#ifndef AUTH_LOGIN_H
+#define AUTH_LOGIN_H
+
+#include "auth/authenticate.h"
+#include "auth/pace.h"
+#include "common/idmap.h"
+#include "common/secret.h"
+
+/* For the operator only; the client cannot tell them apart. */
+enum reason {
+	REASON_NONE, /* nothing speaks against it so far */
+	REASON_UNKNOWN,
+	REASON_WRONG,
+	REASON_DISABLED,
+	REASON_MALFORMED, /* the stored hash, or there is none */
+	REASON_AUTHZID,
+};
+
+struct login {
+	struct authenticate *owner;
+	uint64_t token, peer, session;
+	unsigned proxy;
+	struct address_key client;
+	uint8_t mechanism;
+	enum reason reason; /* not NONE: refused whatever the hash says */
+	enum reason given;  /* what spoke against it before any look-up */
+	uint64_t started_ms, asked_us, hash_us;
+	bool at_once;   /* account_cache_get() has not returned */
+	bool looked_up; /* the database was asked for it, not only the memory */
+	struct secret *secret;
+	struct event *release;
+	struct password_cost cost; /* of the hash that is computed */
+	struct ipc_auth_verdict verdict;
+	uint16_t name_len;
+	uint8_t name[IPC_LOGIN_MAX]; /* as the client gave it, for the log */
+};
+
+struct authenticate {
+	struct event_base *base;
+	struct authenticate_settings settings;
+	struct pace pace;
+	struct idmap *logins;
+	uint64_t last_token;
+	char dummy[PASSWORD_PHC_MAX + 1];
+};
+
+/* authenticate.c: from the frame to what the account says */
+void login_destroy(struct login *login); /* wipes; the log-in is in no map any more */
+void login_refuse(struct login *login);  /* what was only remembered is looked up before */
+
+/* authenticate_hash.c: equal work */
+void login_submit(struct login *login, const char *phc, size_t phc_len);
+void login_submit_dummy(struct login *login, enum reason reason);
+/* Whether the row has a hash that may be computed here; sets the cost. */
+bool login_has_usable_hash(struct login *login, const struct account *account);
+
+/* authenticate_end.c: verdicts, their log lines and their time.  Each frees the log-in, at once or
+ * when the refusal leaves. */
+struct event *login_release_timer(struct login *login); /* at which its refusal leaves; or NULL */
+void login_ok(struct login *login, bool cached);
+void login_refuse_now(struct login *login); /* login->reason says why */
+void login_unavailable(struct login *login, const char *why);
+/* A log-in that could not even begin. */
+void login_count(enum ipc_auth_result result);
+
+#endif
