@@ -105,7 +105,7 @@ living = []  # sandboxes that are not down yet
 
 class Sandbox:
     def __init__(self, *, backend="capture", accounts=0, settings=(), directory=None, cheap=True, author=False,
-                 prefix=(), build=BUILD):
+                 prefix=(), build=BUILD, beside=None):
         self.backend = backend
         self.accounts = accounts
         self.settings = [*(CHEAP if cheap else ()), *(() if author else ANY_AUTHOR), *settings]
@@ -115,6 +115,7 @@ class Sandbox:
         self.directory = directory or os.path.join(self.parent, "d")
         self.prefix = list(prefix)
         self.build = build
+        self.beside = beside  # another Sandbox, whose database this one uses
         self.env = {}
         self.baseline = {}
         self.expect_exit = 0
@@ -129,6 +130,8 @@ class Sandbox:
         arguments = ["--build", self.build, "--backend", self.backend]
         if self.accounts:
             arguments += ["--accounts", str(self.accounts)]
+        if self.beside:
+            arguments += ["--beside", self.beside.directory]
         for setting in self.settings:
             arguments += ["--set", setting]
         done = self.script("up", *arguments)

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: ISC
+"""Revoked means revoked: what changes in the database reaches every node, by word, by poll, by failover."""
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+
+import harness
+import observe
+import pg
+from rig import CONTENT, RECIPIENT, Rig
+from scripted import Scripted, Stall
+
+REVOKED = "421 4.7.0 The account was changed or disabled; log in again"
+COST = ("--memory", "8MiB", "--passes", "1")
+SOON = 1.0  # seconds: the promise.  A poll, every 5 s, would keep it one time in five
+FEED = "SELECT pid FROM pg_stat_activity WHERE usename = 'postern_service' AND query LIKE '%changes_since%'"
+
+
+class Nodes:
+    """Two nodes on one database, the second with a backend that does as it is told."""
+
+    def __init__(self, make):
+        self.backend = Scripted()
+        self.first = make(settings=["probe.interval=1h"])
+        self.second = make(settings=["probe.interval=1h"], backend=self.backend.address, beside=self.first)
+        self.both = (self.first, self.second)
+        self.count = 0
+        for node in self.both:
+            observe.wait_ready(node)
+            harness.wait_until(lambda node=node: observe.metric(node, "feed_up") == 1, "the feed")
+
+    def account(self, *limits):
+        self.count += 1
+        login = f"node{self.count}@example.test"
+        self.first.add_account(login, login)
+        if limits:
+            self.first.ctl("limits", "set", login, *limits)
+        return login
+
+    def sessions(self, login):
+        return [node.session(user=login, password=login) for node in self.both]
+
+
+@pytest.fixture(scope="module")
+def nodes(make_sandbox):
+    made = Nodes(make_sandbox)
+    yield made
+    made.backend.close()
+
+
+@pytest.fixture(autouse=True)
+def backend_as_usual(request):
+    if "nodes" in request.fixturenames:
+        request.getfixturevalue("nodes").backend.reset()
+    yield
+
+
+def owner(box):
+    """A connection as the superuser."""
+    with open(box.path("pgpass"), encoding="ascii") as file:
+        password = file.read().strip().rpartition(":")[2]
+    return psycopg.connect(re.sub(r"user=\S+ password=\S+", f"user=postgres password={password}", box.dsn),
+                           autocommit=True)
+
+
+def ended(client, since):
+    """Waits for the 421; returns how long after `since` it came."""
+    assert client.reply().text == REVOKED
+    took = time.monotonic() - since
+    client.expect_end()
+    client.close()
+    return took
+
+
+# ---------------------------------------------------------------------- by word
+@pytest.mark.threat("C24")
+@pytest.mark.parametrize("change", [
+    ("account", "disable", "{login}"),
+    ("account", "passwd", "{login}", *COST),
+    ("limits", "set", "{login}", "recipients_message=5"),
+    ("limits", "set", "{login}", "message_bytes=1000"),
+], ids=["disable", "passwd", "recipients", "bytes"])
+def test_a_change_ends_the_sessions_on_both_nodes_at_once(nodes, change, record_property):
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    bystanders = [node.session() for node in nodes.both]
+    told = [observe.Change(node) for node in nodes.both]
+    nodes.first.ctl(*[word.format(login=login) for word in change],
+                    text="another\n" if "passwd" in change else None)
+    since = time.monotonic()
+    times = [ended(client, since) for client in clients]
+    record_property("seconds", times)
+    assert max(times) < SOON, times
+    for node, changed, bystander in zip(nodes.both, told, bystanders):
+        assert changed("feed_notifications_total") >= 1
+        assert changed("sessions_revoked_total") == 1
+        assert any("session-revoked" in line for line in node.log_lines())
+        bystander.command("NOOP", 250)
+        bystander.quit()
+
+
+def test_every_way_out_in_a_row_is_by_word_and_not_by_poll(nodes):
+    """Six times within a second each: a poll brings that once in 15,000 runs."""
+    for _ in range(6):
+        login = nodes.account()
+        clients = nodes.sessions(login)
+        nodes.first.ctl("account", "disable", login)
+        since = time.monotonic()
+        times = [ended(client, since) for client in clients]
+        assert max(times) < SOON, times
+
+
+@pytest.mark.parametrize("change", [
+    ("sender", "add", "{login}", "new@example.test"),
+    ("limits", "set", "{login}", "messages_hour=7"),
+    ("limits", "set", "{login}", "recipients_message=unlimited"),
+], ids=["sender", "meter", "looser"])
+def test_other_changes_leave_sessions_alone(nodes, change):
+    login = nodes.account("recipients_message=10")
+    clients = nodes.sessions(login)
+    told = [observe.Change(node) for node in nodes.both]
+    nodes.first.ctl(*[word.format(login=login) for word in change])
+    for changed in told:
+        harness.wait_until(lambda changed=changed: changed("feed_changes_total") >= 1, "the change")
+    harness.wait_until(lambda: all(observe.metric(node, "feed_unchecked") == 0 for node in nodes.both), "the check")
+    for client in clients:
+        client.command("NOOP", 250)
+        client.quit()
+    assert [changed("sessions_revoked_total") for changed in told] == [0, 0]
+
+
+def test_a_sender_taken_away_is_refused_at_once(nodes):
+    """A row that is remembered for minutes is forgotten in time."""
+    login = nodes.account()
+    nodes.first.ctl("sender", "add", login, "other@example.test")
+    clients = nodes.sessions(login)
+    for client in clients:
+        client.command("MAIL FROM:<other@example.test>", 250)
+        client.command("RSET", 250)
+    told = [observe.Change(node) for node in nodes.both]
+    nodes.first.ctl("sender", "del", login, "other@example.test")
+    since = time.monotonic()
+    for changed in told:
+        harness.wait_until(lambda changed=changed: changed("feed_changes_total") >= 1, "the change")
+    assert time.monotonic() - since < SOON
+    for client in clients:
+        client.command("MAIL FROM:<other@example.test>", 550)
+        client.command(f"MAIL FROM:<{login}>", 250)
+        client.quit()
+
+
+def test_a_row_is_remembered_while_the_feed_is_up(nodes):
+    """Beyond the 10 s that are trusted without one; a hash of the same password costs no look-up either."""
+    login = nodes.account()
+    with nodes.first.session(user=login, password=login) as client:
+        changed = observe.Change(nodes.first)
+        polls = observe.metric(nodes.first, "feed_polls_total")
+        harness.wait_until(lambda: observe.metric(nodes.first, "feed_polls_total") >= polls + 3, "10 s of polls")
+        client.command(f"MAIL FROM:<{login}>", 250)
+        assert changed("account_lookups_total") == 0
+        client.quit()
+
+
+def test_a_deleted_account_ends(nodes):
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    with owner(nodes.first) as database:
+        database.execute("DELETE FROM postern.account WHERE login = %s", (login,))
+    since = time.monotonic()
+    assert max(ended(client, since) for client in clients) < SOON
+
+
+def test_the_log_in_that_was_being_hashed(nodes):
+    """Its row was good when it was looked up: it may get 235, and then it ends all the same."""
+    login = nodes.account()
+    nodes.first.ctl("account", "passwd", login, "--memory", "64MiB", "--passes", "10", text=f"{login}\n")
+    with nodes.first.secured() as client:
+        changed = observe.Change(nodes.first)
+        token = base64.b64encode(f"\0{login}\0{login}".encode()).decode()
+        client.send(f"AUTH PLAIN {token}\r\n")
+        harness.wait_until(lambda: changed("account_lookups_total") >= 1, "the look-up")
+        nodes.first.ctl("account", "disable", login)
+        answer = client.reply()
+        if answer.code == 235:
+            assert client.reply().text == REVOKED
+            client.expect_end()
+        else:
+            answer.check(535)
+
+
+# ------------------------------------------------------- in the middle of a message
+def test_mid_body_the_message_is_not_delivered(nodes):
+    login = nodes.account()
+    with nodes.second.session(user=login, password=login) as client:
+        client.mail(login, [RECIPIENT])
+        client.command("DATA", 354)
+        client.send(b"Subject: never\r\n\r\nsome")
+        session = harness.wait_until(nodes.backend.mail_sessions, "the backend's session")[0]
+        nodes.first.ctl("account", "disable", login)
+        harness.wait_until(lambda: observe.metric(nodes.second, "backend_connections") == 0, "its end")
+        client.send(b"thing\r\n.\r\n")
+        assert client.reply().text == REVOKED
+        client.expect_end()
+    assert session.complete == []
+    observe.settle(nodes.second)
+
+
+def test_a_client_that_never_comes_to_its_end_of_data(nodes):
+    """It is read on for 2 s."""
+    login = nodes.account()
+    with nodes.second.session(user=login, password=login) as client:
+        client.mail(login, [RECIPIENT])
+        client.command("DATA", 354)
+        client.send(b"Subject: never\r\n\r\nsome")
+        nodes.first.ctl("account", "disable", login)
+        since = time.monotonic()
+        assert 1 < ended(client, since) < 5
+    observe.settle(nodes.second)
+
+
+@pytest.mark.parametrize("answer, code", [("250 2.0.0 Ok: queued as LAST", 250), ("554 5.6.0 No", 554)])
+def test_the_end_of_data_was_sent_the_reply_comes_first(nodes, answer, code):
+    login = nodes.account()
+    decide = threading.Event()
+
+    def body(_session, _argument):
+        decide.wait(30)
+        return answer
+    nodes.backend.on("body", body)
+    with nodes.second.session(user=login, password=login) as client:
+        changed = observe.Change(nodes.second)
+        client.mail(login, [RECIPIENT])
+        client.command("DATA", 354)
+        client.send(CONTENT + b".\r\n")
+        harness.wait_until(lambda: any(session.complete for session in nodes.backend.mail_sessions()), "the body")
+        nodes.first.ctl("account", "disable", login)
+        harness.wait_until(lambda: changed("sessions_revoked_total") == 1, "the revocation")
+        decide.set()
+        client.reply(code)
+        assert client.reply().text == REVOKED
+        client.expect_end()
+    observe.settle(nodes.second)
+
+
+@pytest.mark.parametrize("pending", ["MAIL", "RCPT", "DATA"])
+def test_between_the_commands_of_a_transaction(nodes, pending):
+    """The backend is slow with a reply, or a transaction is open: 421, and nothing more."""
+    login = nodes.account()
+    steps = [f"MAIL FROM:<{login}>", f"RCPT TO:<{RECIPIENT}>", "DATA"]
+    nodes.backend.on(pending, Stall())
+    with nodes.second.session(user=login, password=login) as client:
+        for step in steps:
+            if step.startswith(pending):
+                client.send(f"{step}\r\n")
+                break
+            client.command(step, 250)
+        harness.wait_until(lambda: any(pending in session.verbs for session in nodes.backend.sessions), "the stall")
+        nodes.first.ctl("account", "disable", login)
+        since = time.monotonic()
+        assert ended(client, since) < SOON
+    nodes.backend.release()
+    observe.settle(nodes.second)
+
+
+# ---------------------------------------------------------------------- by poll
+def test_the_listener_is_killed_during_a_change(nodes):
+    """It comes back, asks for what it missed, and nobody loses his connection over it."""
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    bystanders = [node.session() for node in nodes.both]
+    with owner(nodes.first) as database, database.transaction():
+        database.execute("UPDATE postern.account SET status = 'disabled' WHERE login = %s", (login,))
+        killed = database.execute(f"SELECT pg_terminate_backend(pid) FROM ({FEED}) feed").fetchall()
+        assert len(killed) == 2
+    since = time.monotonic()
+    assert max(ended(client, since) for client in clients) < 5
+    for node, bystander in zip(nodes.both, bystanders):
+        bystander.command("NOOP", 250)
+        bystander.quit()
+        assert observe.metric(node, "feed_up") == 1
+    # And they hear again.
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    told = [observe.Change(node) for node in nodes.both]
+    nodes.first.ctl("account", "disable", login)
+    for client in clients:
+        ended(client, time.monotonic())
+    assert all(changed("feed_notifications_total") >= 1 for changed in told)
+
+
+def test_a_notification_that_was_lost(nodes):
+    """The poll brings it within its 5 s."""
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    told = [observe.Change(node) for node in nodes.both]
+    with owner(nodes.first) as database, database.transaction():
+        # As the trigger does, but for the notification.
+        database.execute("SET LOCAL session_replication_role = replica")
+        database.execute("WITH changed AS (UPDATE postern.account SET status = 'disabled' WHERE login = %s"
+                         " RETURNING account_id) INSERT INTO postern.change_log (kind, account_id)"
+                         " SELECT 'account', account_id FROM changed", (login,))
+    since = time.monotonic()
+    assert max(ended(client, since) for client in clients) < 6
+    assert [changed("feed_notifications_total") for changed in told] == [0, 0]
+
+
+def test_a_change_of_everything(nodes):
+    """More than a thousand accounts at once: all sessions are looked at, and those concerned end."""
+    gone, stays = nodes.account(), nodes.account()
+    with owner(nodes.first) as database:
+        database.execute("SELECT postern.plan_set('crowd')")
+        database.execute("SELECT postern.accounts_add_many(ARRAY(SELECT 'crowd' || n || '@example.test'"
+                         " FROM generate_series(1, 1100) n), NULL, 'crowd')")
+        leaving = nodes.sessions(gone)
+        staying = nodes.sessions(stays)
+        told = [observe.Change(node) for node in nodes.both]
+        database.execute("UPDATE postern.account SET status = 'disabled' WHERE login = %s OR plan_id ="
+                         " (SELECT plan_id FROM postern.plan WHERE name = 'crowd')", (gone,))
+    since = time.monotonic()
+    assert max(ended(client, since) for client in leaving) < SOON
+    assert [changed("feed_resyncs_total") for changed in told] == [1, 1]
+    for client in staying:
+        client.command("NOOP", 250)
+        client.quit()
+
+
+def test_without_the_database_memory_is_soon_not_trusted(disposable_sandbox):
+    box = disposable_sandbox()
+    observe.wait_ready(box)
+    with box.session() as client:
+        harness.wait_until(lambda: observe.metric(box, "feed_up") == 1, "the feed")
+        postmaster = box.process("postgres").pid
+        frozen = [postmaster, *harness.children_of(postmaster)]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            since = time.monotonic()
+            client.command(f"MAIL FROM:<{box.user}>", re.compile("250 .*"))
+            harness.wait_until(lambda: observe.metric(box, "feed_up") == 0, "the loss")
+            assert 3 < time.monotonic() - since < 13
+            client.command("RSET", 250)
+            harness.wait_until(lambda: time.monotonic() - since > 10.5, "the row's end")
+            client.command(f"MAIL FROM:<{box.user}>", 451)
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        harness.wait_until(lambda: observe.metric(box, "feed_up") == 1, "the feed")
+        client.command(f"MAIL FROM:<{box.user}>", 250)
+
+
+# ------------------------------------------------------------------ by failover
+class Standby:
+    """A physical standby of a sandbox's PostgreSQL, asynchronous, in the same socket directory."""
+
+    PORT = 5433
+
+    def __init__(self, box):
+        self.box = box
+        self.socket = re.search(r"host=(\S+)", box.dsn)[1]
+        self.data = os.path.join(os.path.dirname(self.socket), "standby")
+        self.bin = pg.bin_directory()
+        self.environment = {"PATH": os.environ["PATH"], "PGPASSFILE": os.path.join(self.socket, "pgpass")}
+        shutil.copy(box.path("pgpass"), self.environment["PGPASSFILE"])
+        shutil.chown(self.environment["PGPASSFILE"], pg.USER)
+        self.run("pg_basebackup", "-h", self.socket, "-p", "5432", "-U", "postgres", "-D", self.data, "-R",
+                 "-c", "fast", "--no-sync")
+        self.log = open(box.path("log", "standby.log"), "ab")
+        self.process = subprocess.Popen(
+            self.command("postgres", "-D", self.data, "-c", f"port={self.PORT}", "-c", "listen_addresses=",
+                         "-c", f"unix_socket_directories={self.socket}", "-c", "fsync=off",
+                         "-c", "unix_socket_permissions=0777", "-c", "max_connections=100"),
+            cwd="/", env=self.environment, stdout=self.log, stderr=self.log)
+        harness.wait_until(lambda: self.ask("SELECT pg_is_in_recovery()"), "the standby")
+
+    def command(self, program, *words):
+        return ["setpriv", "--reuid", pg.USER, "--regid", pg.USER, "--init-groups",
+                os.path.join(self.bin, program), *words]
+
+    def run(self, program, *words):
+        done = harness.run(self.command(program, *words), env=self.environment, cwd="/")
+        assert done.returncode == 0, done.stderr
+
+    def connect(self):
+        password = open(self.box.path("pgpass"), encoding="ascii").read().strip().rpartition(":")[2]
+        return psycopg.connect(host=self.socket, port=self.PORT, user="postgres", dbname="postern",
+                               password=password, autocommit=True)
+
+    def ask(self, sql):
+        try:
+            with self.connect() as connection:
+                return connection.execute(sql).fetchone()[0]
+        except psycopg.OperationalError:
+            return None
+
+    def wait_for(self, position):
+        harness.wait_until(lambda: self.ask(f"SELECT pg_last_wal_replay_lsn() >= '{position}'"), "replication")
+
+    def cut_off(self):
+        """From now on it receives nothing."""
+        with self.connect() as connection:
+            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            connection.execute("SELECT pg_reload_conf()")
+        harness.wait_until(lambda: self.ask("SELECT count(*) = 0 FROM pg_stat_wal_receiver"), "the cut")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+        self.log.close()
+
+
+def test_failover_to_a_standby(disposable_sandbox):
+    """What the old primary had not passed on never happened: whoever logged in by it ends."""
+    box = disposable_sandbox()
+    for login in ("kept@example.test", "changed@example.test"):
+        box.add_account(login, "before")
+    standby = Standby(box)
+    try:
+        dsn = box.service_dsn.replace(f"host={standby.socket} port=5432", f"host={standby.socket},{standby.socket}"
+                                      f" port=5432,{standby.PORT} target_session_attrs=read-write")
+        assert "target_session_attrs" in dsn
+        node = disposable_sandbox(beside=box, settings=[f"database.dsn={dsn}"])
+        harness.wait_until(lambda: observe.metric(node, "feed_up") == 1, "the feed")
+        with owner(box) as database:
+            standby.wait_for(database.execute("SELECT pg_current_wal_lsn()").fetchone()[0])
+        standby.cut_off()
+        box.ctl("account", "passwd", "changed@example.test", *COST, text="after\n")
+        kept = node.session(user="kept@example.test", password="before")
+        lost = node.session(user="changed@example.test", password="after")
+        resyncs = observe.Change(node)
+        os.kill(box.process("postgres").pid, signal.SIGQUIT)
+        standby.run("pg_ctl", "promote", "-D", standby.data)
+        since = time.monotonic()
+        assert ended(lost, since) < 15
+        assert resyncs("feed_resyncs_total") == 1
+        assert any("epoch-changed" in line for line in node.log_lines())
+        kept.command("MAIL FROM:<kept@example.test>", 250)
+        kept.quit()
+        observe.wait_ready(node)
+        node.session(user="changed@example.test", password="before").quit()
+        with node.secured() as client:
+            client.login("changed@example.test", "after", want=535)
+        node.down()
+    finally:
+        standby.stop()
