@@ -12,6 +12,7 @@
 
 #include "common/address.h"
 #include "common/ipc.h"
+#include "common/network.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +30,7 @@ enum config_limits {
 	CONFIG_STRIP_MAX = 64,      /* names in header.strip */
 	CONFIG_FIELD_NAME_MAX = 76, /* octets of one */
 	CONFIG_NAME_MAX = 64,       /* octets of a section's title */
+	CONFIG_TRUSTED_MAX = 256,   /* networks in guard.trusted */
 };
 
 enum config_process {
@@ -111,6 +113,23 @@ struct config_password {
 	unsigned cache_ms;            /* ... and for how long */
 };
 
+struct config_guard { /* against guessing; see docs/guard.md */
+	bool enabled;
+	struct network
+		trusted[CONFIG_TRUSTED_MAX]; /* nothing is counted against them as networks */
+	size_t trusted_count;
+	unsigned prefix_v4, prefix_v6; /* bits of what counts as one network */
+	unsigned guesses;         /* wrong secrets of one name from one network before a hold */
+	unsigned guesses_known;   /* ... where that account has logged in before */
+	unsigned guesses_account; /* ... of one name from all networks that do not know it */
+	unsigned guesses_network; /* ... from one network, whatever the names */
+	unsigned names_network;   /* names tried in vain from one network, likewise */
+	unsigned forgive_ms;      /* one of each is forgotten so often */
+	unsigned block_ms; /* the first block of a network; each further one is twice as long */
+	unsigned block_max_ms;
+	unsigned remember_ms; /* where an account has logged in */
+};
+
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_FILE };
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
@@ -145,6 +164,7 @@ struct config {
 	char *database_dsn_file;        /* where it was read from; NULL: it stood in the file */
 	struct config_log log;
 	struct config_password password;
+	struct config_guard guard;
 	struct config_timeouts timeouts;
 	struct config_limits_set limits;
 	struct config_trace trace;

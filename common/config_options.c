@@ -27,6 +27,7 @@ const struct config_section config_sections[CONFIG_SECTION_COUNT] = {
 	[CONFIG_SECTION_LOG] = {.name = "log"},
 	[CONFIG_SECTION_DATABASE] = {.name = "database"},
 	[CONFIG_SECTION_PASSWORD] = {.name = "password"},
+	[CONFIG_SECTION_GUARD] = {.name = "guard"},
 	[CONFIG_SECTION_TIMEOUTS] = {.name = "timeouts"},
 	[CONFIG_SECTION_LIMITS] = {.name = "limits"},
 	[CONFIG_SECTION_TRACE] = {.name = "trace"},
@@ -98,6 +99,26 @@ const struct config_option config_options[] = {
 		RANGE(0, 1024 * 1024)),
 	ROW(PASSWORD, "cache_age", DURATION, config, password.cache_ms, DEFAULT("1h"),
 		RANGE(S, 24 * H)),
+
+	ROW(GUARD, "enabled", BOOLEAN, config, guard.enabled, DEFAULT("true")),
+	ROW(GUARD, "trusted", NETWORKS, config, guard.trusted),
+	ROW(GUARD, "prefix_v4", NUMBER, config, guard.prefix_v4, DEFAULT("32"), RANGE(16, 32)),
+	ROW(GUARD, "prefix_v6", NUMBER, config, guard.prefix_v6, DEFAULT("64"), RANGE(32, 64)),
+	ROW(GUARD, "guesses", NUMBER, config, guard.guesses, DEFAULT("10"), RANGE(3, 1000)),
+	ROW(GUARD, "guesses_known", NUMBER, config, guard.guesses_known, DEFAULT("30"),
+		RANGE(3, 1000)),
+	ROW(GUARD, "guesses_account", NUMBER, config, guard.guesses_account, DEFAULT("50"),
+		RANGE(3, 10000)),
+	ROW(GUARD, "guesses_network", NUMBER, config, guard.guesses_network, DEFAULT("50"),
+		RANGE(3, 10000)),
+	ROW(GUARD, "names_network", NUMBER, config, guard.names_network, DEFAULT("20"),
+		RANGE(3, 10000)),
+	ROW(GUARD, "forgive", DURATION, config, guard.forgive_ms, DEFAULT("5m"), RANGE(S, 24 * H)),
+	ROW(GUARD, "block", DURATION, config, guard.block_ms, DEFAULT("15m"), RANGE(S, 24 * H)),
+	ROW(GUARD, "block_max", DURATION, config, guard.block_max_ms, DEFAULT("24h"),
+		RANGE(S, 720 * H)),
+	ROW(GUARD, "remember", DURATION, config, guard.remember_ms, DEFAULT("720h"),
+		RANGE(M, 1000 * H)),
 
 	ROW(TIMEOUTS, "handshake", DURATION, config, timeouts.handshake_ms, DEFAULT("15s"),
 		RANGE(S, 5 * M)),
@@ -178,7 +199,8 @@ const size_t config_option_count = sizeof config_options / sizeof *config_option
 bool config_option_is_list(const struct config_option *option)
 {
 	return option->type == CONFIG_TYPE_LISTENERS || option->type == CONFIG_TYPE_SERVERS ||
-	       option->type == CONFIG_TYPE_SOURCES || option->type == CONFIG_TYPE_FIELDS;
+	       option->type == CONFIG_TYPE_SOURCES || option->type == CONFIG_TYPE_FIELDS ||
+	       option->type == CONFIG_TYPE_NETWORKS;
 }
 
 const struct config_option *config_option_find(enum config_section_id section, const char *key)

@@ -183,6 +183,22 @@ static bool print_fields(const struct config_option *option, const struct config
 	return header->strip_count > 0;
 }
 
+static bool print_networks(const struct config_option *option, const struct config *config,
+	const void *owner, FILE *out)
+{
+	const struct config_guard *guard = &config->guard;
+	char text[NETWORK_TEXT_MAX];
+
+	(void)option;
+	(void)owner;
+	for (size_t i = 0; i < guard->trusted_count; i++)
+		fprintf(out, "%s\"%s\"", i == 0 ? "{" : ", ",
+			network_format(&guard->trusted[i], text));
+	if (guard->trusted_count > 0)
+		fputc('}', out);
+	return guard->trusted_count > 0;
+}
+
 typedef bool print_function(const struct config_option *option, const struct config *config,
 	const void *owner, FILE *out);
 
@@ -203,6 +219,7 @@ static print_function *const printers[CONFIG_TYPE_COUNT] = {
 	[CONFIG_TYPE_SERVERS] = print_servers,
 	[CONFIG_TYPE_SOURCES] = print_sources,
 	[CONFIG_TYPE_FIELDS] = print_fields,
+	[CONFIG_TYPE_NETWORKS] = print_networks,
 };
 
 /* A DSN that came from dsn_file is that file's to say. */

@@ -405,6 +405,36 @@ static bool set_fields(const struct config_option *option, const char *text,
 	return true;
 }
 
+/* ----------------------------------------------------------------- networks */
+static bool set_networks(const struct config_option *option, const char *text,
+	const struct config *config, void *owner, char why[CONFIG_WHY_MAX])
+{
+	struct config_guard *guard = &((struct config *)owner)->guard;
+	struct network network;
+
+	(void)option;
+	(void)config;
+	if (!network_parse(text, &network)) {
+		snprintf(why, CONFIG_WHY_MAX,
+			"is not a network (\"192.0.2.0/24\", \"2001:db8::/48\", \"192.0.2.7\"); no "
+			"bit may be set behind its prefix");
+		return false;
+	}
+	for (size_t i = 0; i < guard->trusted_count; i++) {
+		if (network_equal(&guard->trusted[i], &network)) {
+			snprintf(why, CONFIG_WHY_MAX, "is given twice; remove one");
+			return false;
+		}
+	}
+	if (guard->trusted_count == CONFIG_TRUSTED_MAX) {
+		snprintf(why, CONFIG_WHY_MAX, "is one too many; at most %d are allowed",
+			CONFIG_TRUSTED_MAX);
+		return false;
+	}
+	guard->trusted[guard->trusted_count++] = network;
+	return true;
+}
+
 /* -------------------------------------------------------------------- types */
 typedef bool set_function(const struct config_option *option, const char *text,
 	const struct config *config, void *owner, char why[CONFIG_WHY_MAX]);
@@ -425,6 +455,7 @@ static set_function *const setters[CONFIG_TYPE_COUNT] = {
 	[CONFIG_TYPE_SERVERS] = set_servers,
 	[CONFIG_TYPE_SOURCES] = set_sources,
 	[CONFIG_TYPE_FIELDS] = set_fields,
+	[CONFIG_TYPE_NETWORKS] = set_networks,
 };
 
 bool config_value_set(const struct config_option *option, const char *text,
