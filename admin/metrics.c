@@ -3,6 +3,7 @@
 #include "admin/metrics.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static const char *process_label(enum ipc_process process)
 {
@@ -29,6 +30,16 @@ static void write_head(struct evbuffer *out, const char *metric, const char *hel
 		gauge ? "gauge" : "counter");
 }
 
+/* Prometheus wants base units: what is counted in microseconds is told in seconds. */
+static void write_value(struct evbuffer *out, const char *metric, uint64_t value)
+{
+	if (strstr(metric, "_seconds_total") != NULL)
+		evbuffer_add_printf(out, "%s %" PRIu64 ".%06" PRIu64 "\n", metric, value / 1000000,
+			value % 1000000);
+	else
+		evbuffer_add_printf(out, "%s %" PRIu64 "\n", metric, value);
+}
+
 static void write_totals(const struct pages *pages, struct evbuffer *out)
 {
 	uint64_t total[COUNTER_COUNT];
@@ -37,7 +48,7 @@ static void write_totals(const struct pages *pages, struct evbuffer *out)
 	for (int i = 0; i < COUNTER_COUNT; i++) {
 		const struct counter_info *info = &counter_info[i];
 		write_head(out, info->metric, info->help, info->gauge);
-		evbuffer_add_printf(out, "%s %" PRIu64 "\n", info->metric, total[i]);
+		write_value(out, info->metric, total[i]);
 	}
 }
 

@@ -15,21 +15,21 @@
 #include "common/log.h"
 
 #include <sodium.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
+
+enum { OVERDUE_MAX = 256 };
 
 struct job {
-	TAILQ_ENTRY(job) link;   /* while it waits */
-	struct process *process; /* while it runs */
-	unsigned owner;
+	struct hash_ticket ticket; /* while it waits */
+	struct process *process;   /* while it runs */
+	uint64_t since_us;         /* it waits */
 	uint64_t token, deadline_ms;
 	const struct secret *secret;
 	uint16_t phc_len;
 	char phc[IPC_PHC_MAX];
 };
-
-TAILQ_HEAD(jobs, job);
 
 struct process {
 	struct hash_pool *pool;
@@ -45,10 +45,7 @@ struct hash_pool {
 	struct hash_pool_settings settings;
 	struct event *kick; /* dispatches from the loop */
 	struct process processes[CONFIG_HASHERS_MAX];
-	struct jobs waiting[HASH_POOL_OWNERS_MAX];
-	size_t waiting_of[HASH_POOL_OWNERS_MAX];
-	size_t waiting_count;
-	unsigned next_owner;
+	struct hash_queue *queue;
 	struct idmap *jobs;
 	uint64_t last_number;
 };
@@ -56,12 +53,15 @@ struct hash_pool {
 static void on_kick(evutil_socket_t fd, short what, void *arg);
 
 /* --------------------------------------------------------------------- jobs */
-static void leave_queue(struct hash_pool *pool, struct job *job)
+static struct job *job_of(struct hash_ticket *ticket)
 {
-	TAILQ_REMOVE(&pool->waiting[job->owner], job, link);
-	pool->waiting_of[job->owner]--;
-	pool->waiting_count--;
-	counter_set(COUNTER_HASH_QUEUE, pool->waiting_count);
+	return (struct job *)(void *)((char *)ticket - offsetof(struct job, ticket));
+}
+
+static void tell_depth(const struct hash_pool *pool)
+{
+	counter_set(COUNTER_HASH_QUEUE_KNOWN, hash_queue_count(pool->queue, HASH_CLASS_KNOWN));
+	counter_set(COUNTER_HASH_QUEUE, hash_queue_count(pool->queue, HASH_CLASS_STRANGER));
 }
 
 /* Takes a job out of wherever it is. */
@@ -69,8 +69,9 @@ static void job_destroy(struct hash_pool *pool, struct job *job)
 {
 	if (job->process != NULL)
 		job->process->job = NULL;
-	else
-		leave_queue(pool, job);
+	else if (job->ticket.lane != NULL)
+		hash_queue_remove(pool->queue, &job->ticket);
+	tell_depth(pool);
 	idmap_take(pool->jobs, job->token);
 	sodium_memzero(job, sizeof *job);
 	free(job);
@@ -173,20 +174,6 @@ static struct process *idle_process(struct hash_pool *pool)
 	return NULL;
 }
 
-/* The proxies in turn: one that floods waits behind itself. */
-static struct job *next_job(struct hash_pool *pool)
-{
-	for (unsigned i = 0; i < HASH_POOL_OWNERS_MAX; i++) {
-		unsigned owner = (pool->next_owner + i) % HASH_POOL_OWNERS_MAX;
-		struct job *job = TAILQ_FIRST(&pool->waiting[owner]);
-		if (job != NULL) {
-			pool->next_owner = (owner + 1) % HASH_POOL_OWNERS_MAX;
-			return job;
-		}
-	}
-	return NULL;
-}
-
 static void dispatch(struct hash_pool *pool, struct process *process, struct job *job)
 {
 	struct ipc_hash_request request;
@@ -196,7 +183,7 @@ static void dispatch(struct hash_pool *pool, struct process *process, struct job
 	memcpy(request.phc, job->phc, job->phc_len);
 	request.secret_len = (uint16_t)job->secret->len;
 	memcpy(request.secret, job->secret->bytes, job->secret->len);
-	leave_queue(pool, job);
+	counter_add(COUNTER_HASH_WAIT_US, clock_monotonic_us() - job->since_us);
 	job->process = process;
 	process->job = job;
 	process->busy = ++pool->last_number;
@@ -213,47 +200,37 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	while (pool->waiting_count > 0) {
+	while (hash_pool_waiting(pool) > 0) {
 		struct process *process = idle_process(pool);
 		if (process == NULL)
-			return;
-		dispatch(pool, process, next_job(pool));
+			break;
+		dispatch(pool, process, job_of(hash_queue_pop(pool->queue)));
 	}
-}
-
-/* The queue's bound holds for all together, but nobody is kept from his share of it by others. */
-static bool has_room(const struct hash_pool *pool, unsigned owner)
-{
-	size_t share = pool->settings.queue / pool->settings.owners;
-
-	return pool->waiting_count < pool->settings.queue ||
-	       pool->waiting_of[owner] < (share == 0 ? 1 : share);
+	tell_depth(pool);
 }
 
 bool hash_pool_submit(struct hash_pool *pool, const struct hash_job *wanted, uint64_t now_ms)
 {
-	require(wanted->owner < HASH_POOL_OWNERS_MAX && wanted->phc_len <= IPC_PHC_MAX &&
-		wanted->secret->len <= IPC_SECRET_MAX);
-	if (!has_room(pool, wanted->owner)) {
-		counter_add(COUNTER_HASH_OVERFLOWS, 1);
-		return false;
-	}
+	require(wanted->phc_len <= IPC_PHC_MAX && wanted->secret->len <= IPC_SECRET_MAX);
 	struct job *job = calloc(1, sizeof *job);
 	if (job == NULL || wanted->deadline_ms <= now_ms ||
 		!idmap_put(pool->jobs, wanted->token, job)) {
 		free(job);
 		return false;
 	}
-	job->owner = wanted->owner;
+	if (!hash_queue_push(
+		    pool->queue, &job->ticket, wanted->class, wanted->owner, &wanted->network)) {
+		counter_add(COUNTER_HASH_OVERFLOWS, 1);
+		free(idmap_take(pool->jobs, wanted->token));
+		return false;
+	}
 	job->token = wanted->token;
 	job->deadline_ms = wanted->deadline_ms;
+	job->since_us = clock_monotonic_us();
 	job->secret = wanted->secret;
 	job->phc_len = (uint16_t)wanted->phc_len;
 	memcpy(job->phc, wanted->phc, wanted->phc_len);
-	TAILQ_INSERT_TAIL(&pool->waiting[job->owner], job, link);
-	pool->waiting_of[job->owner]++;
-	pool->waiting_count++;
-	counter_set(COUNTER_HASH_QUEUE, pool->waiting_count);
+	tell_depth(pool);
 	event_active(pool->kick, EV_TIMEOUT, 1);
 	return true;
 }
@@ -268,29 +245,36 @@ void hash_pool_cancel(struct hash_pool *pool, uint64_t token)
 
 size_t hash_pool_waiting(const struct hash_pool *pool)
 {
-	return pool->waiting_count;
+	return hash_queue_count(pool->queue, HASH_CLASS_KNOWN) +
+	       hash_queue_count(pool->queue, HASH_CLASS_STRANGER);
 }
 
-static void fail_overdue(struct hash_pool *pool, struct jobs *jobs, uint64_t now_ms)
-{
-	struct job *next;
+/* What a tick ends at the most; the rest is the next one's. */
+struct overdue {
+	uint64_t now_ms;
+	size_t count;
+	struct job *jobs[OVERDUE_MAX];
+};
 
-	/* All of it: a job that waited long for its account stands behind younger ones. */
-	for (struct job *job = TAILQ_FIRST(jobs); job != NULL; job = next) {
-		next = TAILQ_NEXT(job, link);
-		if (job->deadline_ms <= now_ms)
-			end_job(pool, job, IPC_HASH_FAILED, 0);
-	}
+static void note_overdue(uint64_t token, void *value, void *arg)
+{
+	struct overdue *overdue = arg;
+	struct job *job = value;
+
+	(void)token;
+	if (job->deadline_ms <= overdue->now_ms && overdue->count < OVERDUE_MAX)
+		overdue->jobs[overdue->count++] = job;
 }
 
 void hash_pool_tick(struct hash_pool *pool, uint64_t now_ms)
 {
-	for (size_t i = 0; i < HASH_POOL_OWNERS_MAX; i++)
-		fail_overdue(pool, &pool->waiting[i], now_ms);
+	struct overdue overdue = {.now_ms = now_ms};
+
+	idmap_each(pool->jobs, note_overdue, &overdue);
+	for (size_t i = 0; i < overdue.count; i++)
+		end_job(pool, overdue.jobs[i], IPC_HASH_FAILED, 0);
 	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
 		struct process *process = &pool->processes[i];
-		if (process->job != NULL && process->job->deadline_ms <= now_ms)
-			end_job(pool, process->job, IPC_HASH_FAILED, 0);
 		if (process->busy != 0 && now_ms > process->since_us / 1000 + HASH_POOL_HANG_MS)
 			lose(process, "it hangs");
 	}
@@ -301,22 +285,26 @@ struct hash_pool *hash_pool_new(struct event_base *base, const struct hash_pool_
 {
 	struct hash_pool *pool = calloc(1, sizeof *pool);
 
-	require(settings->owners > 0 && settings->owners <= HASH_POOL_OWNERS_MAX);
 	if (pool == NULL)
 		return NULL;
 	pool->base = base;
 	pool->settings = *settings;
-	for (size_t i = 0; i < HASH_POOL_OWNERS_MAX; i++)
-		TAILQ_INIT(&pool->waiting[i]);
 	for (unsigned i = 0; i < CONFIG_HASHERS_MAX; i++) {
 		pool->processes[i].pool = pool;
 		pool->processes[i].index = i;
 	}
+	pool->queue = hash_queue_new(settings->queue, settings->owners);
 	pool->jobs = idmap_new();
 	pool->kick = event_new(base, -1, 0, on_kick, pool);
-	if (pool->jobs == NULL || pool->kick == NULL)
+	if (pool->queue == NULL || pool->jobs == NULL || pool->kick == NULL)
 		hash_pool_destroy(&pool);
 	return pool;
+}
+
+static void destroy_one(uint64_t token, void *value, void *arg)
+{
+	(void)token;
+	job_destroy(arg, value);
 }
 
 void hash_pool_destroy(struct hash_pool **pointer)
@@ -326,16 +314,12 @@ void hash_pool_destroy(struct hash_pool **pointer)
 	if (pool == NULL)
 		return;
 	*pointer = NULL;
-	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
+	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++)
 		channel_close(&pool->processes[i].channel);
-		if (pool->processes[i].job != NULL)
-			job_destroy(pool, pool->processes[i].job);
-	}
-	for (size_t i = 0; i < HASH_POOL_OWNERS_MAX; i++) {
-		while (!TAILQ_EMPTY(&pool->waiting[i]))
-			job_destroy(pool, TAILQ_FIRST(&pool->waiting[i]));
-	}
+	if (pool->jobs != NULL)
+		idmap_each(pool->jobs, destroy_one, pool);
 	idmap_destroy(&pool->jobs);
+	hash_queue_destroy(&pool->queue);
 	if (pool->kick != NULL)
 		event_free(pool->kick);
 	free(pool);

@@ -2,14 +2,14 @@
 /*
  * The pool of hash processes, seen from auth.
  *
- * Owns their channels, one hash at a time on each, and the bounded queue before them.  Proxies are
- * served in turn.  Knows nothing of accounts: a job is a stored hash, a secret and a token.  A
- * process that ends costs its job only; the master starts another and hands over a new channel.
+ * Owns their channels, one hash at a time on each, and the bounded queue before them; hash_queue.h
+ * says whose turn it is.  Knows nothing of accounts: a job is a stored hash, a secret and a token.
+ * A process that ends costs its job only; the master starts another and hands over a new channel.
  */
 #ifndef AUTH_HASH_POOL_H
 #define AUTH_HASH_POOL_H
 
-#include "common/config.h"
+#include "auth/hash_queue.h"
 #include "common/ipc.h"
 #include "common/secret.h"
 
@@ -19,7 +19,6 @@
 #include <stdint.h>
 
 enum {
-	HASH_POOL_OWNERS_MAX = CONFIG_WORKERS_MAX,
 	HASH_POOL_HANG_MS = 30 * 1000, /* a process that takes longer loses its channel */
 };
 
@@ -48,8 +47,10 @@ void hash_pool_destroy(struct hash_pool **pool); /* done is not called */
 void hash_pool_attach(struct hash_pool *pool, unsigned index, int fd);
 
 struct hash_job {
-	unsigned owner; /* below HASH_POOL_OWNERS_MAX */
-	uint64_t token; /* not in the pool yet */
+	unsigned owner; /* a proxy's index, below HASH_QUEUE_OWNERS_MAX */
+	enum hash_class class;
+	struct address_key network; /* of the client */
+	uint64_t token;             /* not in the pool yet */
 	uint64_t deadline_ms;
 	const char *phc; /* copied */
 	size_t phc_len;
