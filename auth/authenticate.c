@@ -13,9 +13,11 @@
 
 void login_destroy(struct login *login)
 {
+	login_guard_abandoned(login);
+	login->owner->waiting -= login->waits;
 	secret_release(&login->secret);
-	if (login->release != NULL)
-		event_free(login->release);
+	if (login->timer != NULL)
+		event_free(login->timer);
 	free(login);
 }
 
@@ -128,6 +130,52 @@ void login_refuse(struct login *login)
 }
 
 /* -------------------------------------------------------------------- start */
+static void begin(struct login *login)
+{
+	struct authenticate *a = login->owner;
+	uint64_t token = login->token;
+
+	if (login->verdict.login_len == 0) {
+		login_submit_dummy(login, REASON_UNKNOWN);
+		return;
+	}
+	login->at_once = true;
+	look_up(login, false, on_account);
+	login = idmap_get(a->logins, token); /* it may be decided */
+	if (login != NULL)
+		login->at_once = false;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct login *login = arg;
+
+	(void)fd;
+	(void)what;
+	if (!login->waits) {
+		login_release(login);
+		return;
+	}
+	login->waits = false;
+	login->owner->waiting--;
+	begin(login);
+}
+
+/* Slowed down by the guard.  Those who are hold secrets: beyond a number they are turned away. */
+static void begin_later(struct login *login, uint64_t delay_ms)
+{
+	const struct timeval tv = {
+		(time_t)(delay_ms / 1000), (suseconds_t)(delay_ms % 1000 * 1000)};
+
+	if (login->owner->waiting >= AUTHENTICATE_WAITING_MAX ||
+		event_add(login->timer, &tv) == -1) {
+		login_turn_away(login, IPC_AUTH_HELD);
+		return;
+	}
+	login->waits = true;
+	login->owner->waiting++;
+}
+
 static struct login *login_new(struct authenticate *a, const struct ipc_auth_request *request)
 {
 	struct login *login = calloc(1, sizeof *login);
@@ -141,8 +189,8 @@ static struct login *login_new(struct authenticate *a, const struct ipc_auth_req
 	login->name_len = request->login_len;
 	memcpy(login->name, request->login, request->login_len);
 	login->secret = secret_take();
-	login->release = login_release_timer(login);
-	if (login->secret == NULL || login->release == NULL ||
+	login->timer = evtimer_new(a->base, on_timer, login);
+	if (login->secret == NULL || login->timer == NULL ||
 		!idmap_put(a->logins, login->token, login)) {
 		login_destroy(login);
 		return NULL;
@@ -150,8 +198,10 @@ static struct login *login_new(struct authenticate *a, const struct ipc_auth_req
 	return login;
 }
 
-/* false: no such login or password can exist; the reason is set. */
-static bool prepare(struct login *login, const struct ipc_auth_request *request)
+/* What cannot be a login leaves it empty; what cannot be a password is refused whatever the hash
+ * says.
+ */
+static void prepare(struct login *login, const struct ipc_auth_request *request)
 {
 	size_t len;
 
@@ -163,10 +213,8 @@ static bool prepare(struct login *login, const struct ipc_auth_request *request)
 	if (request->authzid_differs)
 		login->reason = REASON_AUTHZID;
 	login->given = login->reason;
-	if (!password_prepare_login(request->login, request->login_len, login->verdict.login, &len))
-		return false;
-	login->verdict.login_len = (uint16_t)len;
-	return true;
+	if (password_prepare_login(request->login, request->login_len, login->verdict.login, &len))
+		login->verdict.login_len = (uint16_t)len;
 }
 
 uint64_t authenticate_start(struct authenticate *a, unsigned owner, uint64_t peer, uint64_t session,
@@ -174,6 +222,7 @@ uint64_t authenticate_start(struct authenticate *a, unsigned owner, uint64_t pee
 {
 	struct ipc_auth_verdict refusal = {.result = IPC_AUTH_UNAVAILABLE};
 	struct login *login = login_new(a, request);
+	uint64_t delay_ms;
 
 	if (login == NULL) {
 		login_count(IPC_AUTH_UNAVAILABLE);
@@ -185,14 +234,20 @@ uint64_t authenticate_start(struct authenticate *a, unsigned owner, uint64_t pee
 	login->peer = peer;
 	login->session = session;
 	login->started_ms = now_ms;
-	if (!prepare(login, request)) {
-		login_submit_dummy(login, REASON_UNKNOWN);
-	} else {
-		login->at_once = true;
-		look_up(login, false, on_account);
-		login = idmap_get(a->logins, token); /* it may be decided */
-		if (login != NULL)
-			login->at_once = false;
+	prepare(login, request);
+	switch (login_guard(login, &delay_ms, now_ms)) {
+	case GUARD_PASS:
+		if (delay_ms == 0)
+			begin(login);
+		else
+			begin_later(login, delay_ms);
+		break;
+	case GUARD_HOLD:
+		login_turn_away(login, IPC_AUTH_HELD);
+		break;
+	case GUARD_BLOCKED:
+		login_turn_away(login, IPC_AUTH_BLOCKED);
+		break;
 	}
 	return idmap_get(a->logins, token) == NULL ? 0 : token;
 }

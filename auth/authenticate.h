@@ -24,7 +24,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { AUTHENTICATE_DEADLINE_MS = 9500 }; /* the proxy gives up after 10 s: answer before */
+enum {
+	AUTHENTICATE_DEADLINE_MS = 9500, /* the proxy gives up after 10 s: answer before */
+	AUTHENTICATE_WAITING_MAX = 128,  /* log-ins that the guard slows down, all together */
+};
 
 /* Called once for each log-in that was started and not cancelled; perhaps before
  * authenticate_start() returns. */
@@ -35,6 +38,7 @@ struct authenticate_settings {
 	struct account_cache *accounts;
 	struct login_cache *verified;
 	struct hash_pool *pool;
+	struct guard *guard;
 	struct password_cost cost; /* of the dummy */
 	uint64_t hash_budget;      /* bytes of all hashes at once; see hash_fits() */
 	authenticate_done *done;

@@ -35,6 +35,9 @@ void login_count(enum ipc_auth_result result)
 	case IPC_AUTH_UNAVAILABLE:
 		counter_add(COUNTER_AUTH_UNAVAILABLE, 1);
 		break;
+	case IPC_AUTH_HELD:
+	case IPC_AUTH_BLOCKED:
+		break; /* the guard counts what it does */
 	}
 }
 
@@ -112,17 +115,23 @@ void login_unavailable(struct login *login, const char *why)
 	finish(login, IPC_AUTH_UNAVAILABLE);
 }
 
-/* ---------------------------------------------------------------- refusals */
-static void on_release(evutil_socket_t fd, short what, void *arg)
+void login_turn_away(struct login *login, enum ipc_auth_result result)
 {
-	(void)fd;
-	(void)what;
-	finish(arg, IPC_AUTH_REFUSED);
+	struct log_line line;
+	char rip[INET6_ADDRSTRLEN];
+
+	log_begin(&line, LOG_INFO, result == IPC_AUTH_HELD ? "auth-held" : "auth-blocked");
+	log_text(&line, "rip", format_key(&login->client, rip));
+	log_bytes(&line, "login", login->name, login->name_len);
+	log_id(&line, "sid", login->session);
+	log_end(&line);
+	finish(login, result);
 }
 
-struct event *login_release_timer(struct login *login)
+/* ---------------------------------------------------------------- refusals */
+void login_release(struct login *login)
 {
-	return evtimer_new(login->owner->base, on_release, login);
+	finish(login, IPC_AUTH_REFUSED);
 }
 
 /*
@@ -138,19 +147,21 @@ void login_refuse_now(struct login *login)
 
 	/* Logged now: a client that does not wait for the answer is seen all the same. */
 	log_failed(login);
+	login_guard_failed(login);
 	secret_release(&login->secret);
-	if (wall_us < least_us && login->release != NULL) {
+	if (wall_us < least_us) {
 		uint64_t wait = least_us - wall_us;
 		const struct timeval tv = {
 			(time_t)(wait / 1000000u), (suseconds_t)(wait % 1000000u)};
-		if (event_add(login->release, &tv) == 0)
+		if (event_add(login->timer, &tv) == 0)
 			return;
 	}
-	on_release(-1, 0, login);
+	login_release(login);
 }
 
 void login_ok(struct login *login, bool cached)
 {
 	log_ok(login, cached);
+	login_guard_succeeded(login);
 	finish(login, IPC_AUTH_OK);
 }

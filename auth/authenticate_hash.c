@@ -59,6 +59,8 @@ void login_submit(struct login *login, const char *phc, size_t phc_len)
 {
 	const struct hash_job job = {
 		.owner = login->proxy,
+		.class = login->class,
+		.network = login_network(login),
 		.token = login->token,
 		.deadline_ms = login->started_ms + AUTHENTICATE_DEADLINE_MS,
 		.phc = phc,

@@ -10,6 +10,7 @@
 #define AUTH_LOGIN_H
 
 #include "auth/authenticate.h"
+#include "auth/guard.h"
 #include "auth/pace.h"
 #include "common/idmap.h"
 #include "common/secret.h"
@@ -35,8 +36,12 @@ struct login {
 	uint64_t started_ms, asked_us, hash_us;
 	bool at_once;   /* account_cache_get() has not returned */
 	bool looked_up; /* the database was asked for it, not only the memory */
+	bool guarded;   /* the guard waits for its verdict */
+	bool waits;     /* it has not begun: the guard slows it down */
+	uint8_t tag[GUARD_TAG_BYTES];
+	enum hash_class class;
 	struct secret *secret;
-	struct event *release;
+	struct event *timer;       /* of its wait, then of its refusal */
 	struct password_cost cost; /* of the hash that is computed */
 	struct ipc_auth_verdict verdict;
 	uint16_t name_len;
@@ -49,8 +54,16 @@ struct authenticate {
 	struct pace pace;
 	struct idmap *logins;
 	uint64_t last_token;
+	size_t waiting; /* log-ins that the guard slows down */
 	char dummy[PASSWORD_PHC_MAX + 1];
 };
+
+/* authenticate_guard.c: what the guard says before, and is told afterwards */
+enum guard_answer login_guard(struct login *login, uint64_t *delay_ms_out, uint64_t now_ms);
+void login_guard_failed(struct login *login);
+void login_guard_succeeded(struct login *login);
+void login_guard_abandoned(struct login *login);
+struct address_key login_network(const struct login *login); /* its place in the hash queue */
 
 /* authenticate.c: from the frame to what the account says */
 void login_destroy(struct login *login); /* wipes; the log-in is in no map any more */
@@ -64,7 +77,8 @@ bool login_has_usable_hash(struct login *login, const struct account *account);
 
 /* authenticate_end.c: verdicts, their log lines and their time.  Each frees the log-in, at once or
  * when the refusal leaves. */
-struct event *login_release_timer(struct login *login); /* at which its refusal leaves; or NULL */
+void login_turn_away(struct login *login, enum ipc_auth_result result); /* HELD or BLOCKED */
+void login_release(struct login *login);                                /* its refusal leaves */
 void login_ok(struct login *login, bool cached);
 void login_refuse_now(struct login *login); /* login->reason says why */
 void login_unavailable(struct login *login, const char *why);

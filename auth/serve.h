@@ -11,6 +11,7 @@
 #include "auth/account.h"
 #include "auth/authenticate.h"
 #include "auth/database.h"
+#include "auth/guard.h"
 #include "auth/feed.h"
 #include "auth/live.h"
 #include "auth/quota.h"
@@ -68,6 +69,7 @@ struct service {
 	struct live *live;
 	struct login_cache *verified;
 	struct hash_pool *pool;
+	struct guard *guard;
 	struct authenticate *authenticate;
 	struct quota *quota;
 	struct transactions *transactions;

@@ -301,13 +301,17 @@ static bool open_login(struct service *service, unsigned workers)
 		.arg = service,
 	};
 
+	const struct guard_settings guard = {.config = &service->config->guard};
+
+	service->guard = guard_new(&guard);
 	service->verified = login_cache_new(password->cache_entries, password->cache_ms);
 	service->pool = hash_pool_new(service->base, &pool);
-	if (service->verified == NULL || service->pool == NULL)
+	if (service->guard == NULL || service->verified == NULL || service->pool == NULL)
 		return false;
 	settings.accounts = service->accounts;
 	settings.verified = service->verified;
 	settings.pool = service->pool;
+	settings.guard = service->guard;
 	service->authenticate = authenticate_new(service->base, &settings);
 	return service->authenticate != NULL;
 }
@@ -373,6 +377,7 @@ void service_destroy(struct service **pointer)
 	database_close(&service->quotas);
 	authenticate_destroy(&service->authenticate);
 	hash_pool_destroy(&service->pool);
+	guard_destroy(&service->guard);
 	live_destroy(&service->live);
 	account_cache_destroy(&service->accounts);
 	login_cache_destroy(&service->verified);

@@ -29,7 +29,7 @@ static bool valid_auth_verdict(const void *payload)
 
 	return v->login_len <= IPC_LOGIN_MAX && v->token_len <= IPC_TOKEN_MAX &&
 	       v->from_policy <= IPC_FROM_REWRITE && v->result >= IPC_AUTH_OK &&
-	       v->result <= IPC_AUTH_UNAVAILABLE;
+	       v->result <= IPC_AUTH_BLOCKED;
 }
 
 static bool valid_mail_request(const void *payload)

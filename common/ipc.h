@@ -94,6 +94,8 @@ enum ipc_auth_result {
 	IPC_AUTH_OK = 1,
 	IPC_AUTH_REFUSED,     /* 535: unknown, wrong, disabled, malformed hash alike */
 	IPC_AUTH_UNAVAILABLE, /* 454: trouble of ours */
+	IPC_AUTH_HELD,        /* 454: too many wrong guesses, decided before any look-up */
+	IPC_AUTH_BLOCKED,     /* 421: the client's network is blocked */
 };
 
 /* What is done about a header From that the account does not own. */

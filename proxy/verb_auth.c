@@ -232,6 +232,13 @@ void login_answer(struct session *session, const struct ipc_auth_verdict *verdic
 		session->login_failures++;
 		reply = REPLY_AUTH_FAILED;
 		break;
+	case IPC_AUTH_HELD:
+		session->login_failures++;
+		reply = REPLY_AUTH_HELD;
+		break;
+	case IPC_AUTH_BLOCKED:
+		session_close_with(session, REPLY_BLOCKED, "blocked network");
+		return;
 	case IPC_AUTH_UNAVAILABLE:
 		break;
 	}

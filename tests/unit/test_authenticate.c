@@ -4,6 +4,7 @@
  * gives the same bytes, trouble is never a refusal, and no secret outlives its log-in.
  */
 #include "auth/authenticate.h"
+#include "auth/guard.h"
 #include "common/channel.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -166,6 +167,9 @@ static void answer_hash(enum ipc_hash_outcome outcome)
 	turn();
 }
 
+static struct config_guard guarding;
+static struct guard *guard;
+
 static int setup(void **state)
 {
 	static const struct channel_events events = {.on_frame = on_frame, .on_close = on_close};
@@ -182,9 +186,26 @@ static int setup(void **state)
 	accounts = account_cache_new(&cache);
 	verified = login_cache_new(10, 60000);
 	pool = hash_pool_new(base, &hashes);
+	guarding = (struct config_guard){
+		.enabled = true,
+		.prefix_v4 = 32,
+		.prefix_v6 = 64,
+		.guesses = 5,
+		.guesses_known = 20,
+		.guesses_account = 50,
+		.guesses_network = 50,
+		.names_network = 20,
+		.forgive_ms = 600000,
+		.block_ms = 600000,
+		.block_max_ms = 6000000,
+		.remember_ms = 86400000,
+	};
+	const struct guard_settings guards = {.config = &guarding};
+	guard = guard_new(&guards);
 	const struct authenticate_settings settings = {.accounts = accounts,
 		.verified = verified,
 		.pool = pool,
+		.guard = guard,
 		.cost = {MEMORY, PASSES},
 		.hash_budget = BUDGET,
 		.done = on_done};
@@ -204,6 +225,7 @@ static int teardown(void **state)
 	hash_pool_destroy(&pool);
 	account_cache_destroy(&accounts);
 	login_cache_destroy(&verified);
+	guard_destroy(&guard);
 	channel_close(&hasher.channel);
 	event_base_free(base);
 	return secret_in_use() != 0;
@@ -431,6 +453,7 @@ static void test_trouble_is_never_a_refusal(void **state)
 static void test_full_queue_and_full_slab(void **state)
 {
 	(void)state;
+	guarding.enabled = false; /* so many at once are not for it to judge here */
 	start(1, "alice", "secret", false);
 	answer_account(HASH, true, 7); /* on the process */
 	for (uint64_t session = 2; session <= 5; session++)
@@ -471,6 +494,138 @@ static void test_a_client_that_left_at_each_stage(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+static const struct address_key nowhere; /* where start() comes from */
+
+/* Strangers guess at alice until the guard gives this answer, at least so much delayed. */
+static void guess_until(enum guard_answer answer, uint64_t delay_ms)
+{
+	uint8_t tag[GUARD_TAG_BYTES] = {0};
+	struct guard_decision decision;
+
+	for (uint8_t n = 1; n < 50; n++) {
+		decision = guard_ask(
+			guard, (const uint8_t *)"alice", 5, &nowhere, clock_monotonic_ms());
+		if (decision.answer == GUARD_PASS)
+			guard_abandoned(
+				guard, (const uint8_t *)"alice", 5, &nowhere, clock_monotonic_ms());
+		if (decision.answer == answer && decision.delay_ms >= delay_ms)
+			return;
+		tag[0] = n;
+		guard_ask(guard, (const uint8_t *)"alice", 5, &nowhere, clock_monotonic_ms());
+		guard_failed(
+			guard, (const uint8_t *)"alice", 5, &nowhere, tag, clock_monotonic_ms());
+	}
+	fail_msg("the guard never did that");
+}
+
+static bool alice_is_known(void)
+{
+	return guard_knows(guard, (const uint8_t *)"alice", 5, &nowhere, clock_monotonic_ms());
+}
+
+static void test_a_held_log_in_costs_nothing(void **state)
+{
+	(void)state;
+	guess_until(GUARD_HOLD, 0);
+	assert_int_equal(start(1, "Alice", "secret", false), 0);
+	assert_int_equal(told.count, 1);
+	assert_int_equal(told.verdict.result, IPC_AUTH_HELD);
+	assert_int_equal(told.verdict.account, 0);
+	assert_int_equal(lookups.asked, 0);
+	assert_int_equal(hasher.asked, 0);
+	assert_int_equal(secret_in_use(), 0);
+}
+
+static void test_a_blocked_network_is_told_so(void **state)
+{
+	const struct network all = {.bits = 1};
+
+	(void)state;
+	assert_true(guard_block(guard, &all, clock_monotonic_ms() + 60000));
+	assert_int_equal(start(1, "alice", "secret", false), 0);
+	assert_int_equal(told.verdict.result, IPC_AUTH_BLOCKED);
+	assert_int_equal(lookups.asked + hasher.asked, 0);
+}
+
+static void wait_for_lookup(void)
+{
+	uint64_t end = clock_monotonic_ms() + GUARD_DELAY_MAX_MS + 2000;
+	const struct timeval step = {0, 10000};
+
+	while (lookups.asked == 0 && clock_monotonic_ms() < end) {
+		event_base_loopexit(base, &step);
+		event_base_dispatch(base);
+	}
+	assert_int_equal(lookups.asked, 1);
+}
+
+static void test_a_slowed_log_in_begins_later(void **state)
+{
+	(void)state;
+	guess_until(GUARD_PASS, 1);
+	uint64_t began_ms = clock_monotonic_ms();
+	assert_int_not_equal(start(1, "alice", "secret", false), 0);
+	assert_int_equal(lookups.asked + hasher.asked + told.count, 0);
+	assert_int_equal(secret_in_use(), 1);
+	wait_for_lookup();
+	assert_true(clock_monotonic_ms() > began_ms);
+	answer_account(HASH, true, 7);
+	answer_hash(IPC_HASH_MATCH);
+	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
+	assert_true(alice_is_known());
+}
+
+static void test_a_slowed_client_that_leaves_is_forgotten(void **state)
+{
+	(void)state;
+	guess_until(GUARD_PASS, 1);
+	authenticate_cancel(a, start(1, "alice", "secret", false));
+	assert_int_equal(authenticate_count(a), 0);
+	assert_int_equal(secret_in_use(), 0);
+	assert_int_equal(told.count, 0);
+}
+
+/* Those whom the guard slows down hold secrets: their number is bounded. */
+static void test_only_so_many_are_slowed(void **state)
+{
+	uint64_t session = 0;
+
+	(void)state;
+	guess_until(GUARD_PASS, 1);
+	for (; session < SLOTS && told.count == 0; session++)
+		start(session + 1, "alice", "secret", false);
+	/* Guesses side by side count before they are decided. */
+	assert_true(told.count == 0 || told.verdict.result == IPC_AUTH_HELD);
+	assert_int_equal(secret_in_use(), authenticate_count(a));
+}
+
+static void test_the_guard_hears_of_refusals_and_not_of_our_trouble(void **state)
+{
+	(void)state;
+	for (uint64_t n = 1; n <= 20; n++) {
+		start(n, "alice", "secret", false);
+		account_cache_answer(
+			accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+		turn();
+		assert_int_equal(told.count, n);
+		assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
+	}
+	assert_false(alice_is_known());
+	/* The same wrong secret again and again is a telephone with an old password. */
+	for (uint64_t n = 21; n <= 30; n++) {
+		start(n, "alice", "old", false);
+		answer_account(HASH, true, 7);
+		if (n > 21) { /* the row is remembered: hashed first, then confirmed */
+			answer_hash(IPC_HASH_MISMATCH);
+			answer_account(HASH, true, 7);
+		} else {
+			answer_hash(IPC_HASH_MISMATCH);
+		}
+		wait_for_verdict(n);
+		assert_int_equal(told.verdict.result, IPC_AUTH_REFUSED);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -482,6 +637,14 @@ int main(void)
 		TEST(test_trouble_is_never_a_refusal),
 		TEST(test_full_queue_and_full_slab),
 		TEST(test_a_client_that_left_at_each_stage),
+		TEST(test_a_held_log_in_costs_nothing),
+		TEST(test_a_blocked_network_is_told_so),
+		TEST(test_a_slowed_log_in_begins_later),
+		cmocka_unit_test_setup_teardown(
+			test_a_slowed_client_that_leaves_is_forgotten, setup, teardown),
+		TEST(test_only_so_many_are_slowed),
+		cmocka_unit_test_setup_teardown(
+			test_the_guard_hears_of_refusals_and_not_of_our_trouble, setup, teardown),
 	};
 
 	if (sodium_init() == -1 || !secret_slab_open(SLOTS))
