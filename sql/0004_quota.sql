@@ -10,10 +10,12 @@
 SET LOCAL ROLE postern_owner;
 SET LOCAL search_path = postern, pg_catalog, pg_temp;
 
--- One row an account, made by its first take.  The scalars of the usual take come first and the arrays
+-- One row an account, made by its first take, and one for each of its credentials that has limits of
+-- its own.  Whoever locks several begins with the account's.  The scalars of the usual take come first and the arrays
 -- last; no index on what changes, and room in the page: updates stay HOT and their WAL short.
 CREATE TABLE meter (
-	account_id bigint PRIMARY KEY REFERENCES account ON DELETE CASCADE,
+	account_id bigint NOT NULL REFERENCES account ON DELETE CASCADE,
+	credential_id bigint NOT NULL DEFAULT 0,    -- 0: the account's own
 	slot int NOT NULL,                          -- the present one: unix time / 150
 	hour_messages bigint NOT NULL DEFAULT 0,        -- in the present slot
 	hour_messages_past bigint NOT NULL DEFAULT 0,   -- the sum of the slots before
@@ -26,7 +28,8 @@ CREATE TABLE meter (
 	hour_messages_slots int[] NOT NULL DEFAULT array_fill(0, ARRAY[24]), -- [1]: the slot before the present
 	hour_recipients_slots int[] NOT NULL DEFAULT array_fill(0, ARRAY[24]),
 	day_messages_slots int[] NOT NULL DEFAULT array_fill(0, ARRAY[48]),
-	day_recipients_slots int[] NOT NULL DEFAULT array_fill(0, ARRAY[48])
+	day_recipients_slots int[] NOT NULL DEFAULT array_fill(0, ARRAY[48]),
+	PRIMARY KEY (account_id, credential_id)
 ) WITH (fillfactor = 60);
 
 CREATE FUNCTION slot_of(moment timestamptz) RETURNS int
@@ -78,8 +81,8 @@ BEGIN
 END
 $$;
 
--- Brings the account's meter to a slot; makes it where there is none.
-CREATE FUNCTION meter_turn(account_id bigint, slot int) RETURNS void
+-- Brings a meter to a slot; makes it where there is none.  Its row is locked afterwards.
+CREATE FUNCTION meter_turn(account_id bigint, credential_id bigint, slot int) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -87,11 +90,19 @@ DECLARE
 	hours int;
 	days int;
 BEGIN
-	SELECT * INTO m FROM meter WHERE account_id = meter_turn.account_id FOR UPDATE;
-	IF NOT FOUND THEN
-		INSERT INTO meter (account_id, slot) VALUES (meter_turn.account_id, meter_turn.slot)
+	FOR attempt IN 1..2 LOOP
+		SELECT * INTO m FROM meter
+		WHERE account_id = meter_turn.account_id AND credential_id = meter_turn.credential_id FOR UPDATE;
+		EXIT WHEN FOUND;
+		INSERT INTO meter (account_id, credential_id, slot)
+		VALUES (meter_turn.account_id, meter_turn.credential_id, meter_turn.slot)
 		ON CONFLICT DO NOTHING;
-		RETURN;
+		IF FOUND THEN
+			RETURN;
+		END IF; -- somebody else made it meanwhile, and we have no lock on it yet
+	END LOOP;
+	IF m.slot IS NULL THEN
+		RETURN; -- and its account is gone again
 	END IF;
 	hours := meter_turn.slot - m.slot;
 	days := meter_turn.slot / 12 - m.slot / 12;
@@ -113,34 +124,55 @@ BEGIN
 		day_recipients = m.day_recipients, day_recipients_past = m.day_recipients_past,
 		hour_messages_slots = m.hour_messages_slots, hour_recipients_slots = m.hour_recipients_slots,
 		day_messages_slots = m.day_messages_slots, day_recipients_slots = m.day_recipients_slots
-	WHERE account_id = meter_turn.account_id;
+	WHERE account_id = meter_turn.account_id AND credential_id = meter_turn.credential_id;
 END
 $$;
 
--- Which meter refuses, when the usual UPDATE found nothing to change: meter is NULL when none does.
--- Where several do, the one that is empty longest: the request fits when that one has room again.
-CREATE FUNCTION meter_refusal(m meter, a account, p plan, messages bigint, recipients bigint,
+-- The limits of an account's meter, in the order of meter_refusal(); -1: unlimited.
+CREATE FUNCTION account_limits(a account, p plan) RETURNS bigint[]
+	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN ARRAY[coalesce(a.messages_hour, p.messages_hour), coalesce(a.recipients_hour, p.recipients_hour),
+		coalesce(a.messages_day, p.messages_day), coalesce(a.recipients_day, p.recipients_day)];
+END
+$$;
+
+-- Which window of a meter refuses: meter is NULL when none does.  Where several do, the one that is
+-- full longest: the request fits when that one has room again.  whose ends the name that it is told by.
+CREATE FUNCTION meter_refusal(m meter, limits bigint[], whose text, messages bigint, recipients bigint,
 	OUT result int, OUT meter text, OUT meter_limit bigint, OUT reset_s bigint)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-	SELECT CASE WHEN r.wanted > r.max THEN 2 ELSE 1 END, r.name, r.max,
+	SELECT CASE WHEN r.wanted > r.max THEN 2 ELSE 1 END, r.name || meter_refusal.whose, r.max,
 		CASE WHEN r.wanted > r.max THEN 0
 			ELSE ring_reset(r.slots, r.used + r.wanted - r.max, r.slot, r.slot_s) END AS reset
 	INTO result, meter, meter_limit, reset_s
 	FROM (VALUES
-		(1, 'messages per hour', coalesce(a.messages_hour, p.messages_hour), meter_refusal.messages,
+		(1, 'messages per hour', meter_refusal.limits[1], meter_refusal.messages,
 			m.hour_messages + m.hour_messages_past, m.hour_messages_slots, m.slot, 150),
-		(2, 'recipients per hour', coalesce(a.recipients_hour, p.recipients_hour), meter_refusal.recipients,
+		(2, 'recipients per hour', meter_refusal.limits[2], meter_refusal.recipients,
 			m.hour_recipients + m.hour_recipients_past, m.hour_recipients_slots, m.slot, 150),
-		(3, 'messages per day', coalesce(a.messages_day, p.messages_day), meter_refusal.messages,
+		(3, 'messages per day', meter_refusal.limits[3], meter_refusal.messages,
 			m.day_messages + m.day_messages_past, m.day_messages_slots, m.slot / 12, 1800),
-		(4, 'recipients per day', coalesce(a.recipients_day, p.recipients_day), meter_refusal.recipients,
+		(4, 'recipients per day', meter_refusal.limits[4], meter_refusal.recipients,
 			m.day_recipients + m.day_recipients_past, m.day_recipients_slots, m.slot / 12, 1800)
 	) AS r (number, name, max, wanted, used, slots, slot, slot_s)
 	WHERE r.max <> -1 AND r.wanted > 0 AND r.used + r.wanted > r.max
 	ORDER BY r.wanted > r.max DESC, reset DESC, r.number
 	LIMIT 1;
+END
+$$;
+
+-- What cannot be taken or given back by anybody.
+CREATE FUNCTION quota_check(messages int, recipients int) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+BEGIN
+	IF messages IS NULL OR messages NOT BETWEEN 0 AND 1000000
+		OR recipients IS NULL OR recipients NOT BETWEEN 0 AND 1000000 THEN
+		RAISE EXCEPTION 'messages and recipients must be from 0 to 1000000'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
 END
 $$;
 
@@ -157,11 +189,7 @@ DECLARE
 	found_now record; -- account a, plan p, meter m
 	present int;
 BEGIN
-	IF quota_take_at.messages IS NULL OR quota_take_at.messages NOT BETWEEN 0 AND 1000000
-		OR quota_take_at.recipients IS NULL OR quota_take_at.recipients NOT BETWEEN 0 AND 1000000 THEN
-		RAISE EXCEPTION 'messages and recipients must be from 0 to 1000000'
-			USING ERRCODE = 'invalid_parameter_value';
-	END IF;
+	PERFORM quota_check(quota_take_at.messages, quota_take_at.recipients);
 	FOR attempt IN 1..5 LOOP
 		-- The one statement that grants.  In READ COMMITTED its conditions are checked again on
 		-- the row as it is after a wait for its lock.
@@ -171,7 +199,7 @@ BEGIN
 			day_messages = m.day_messages + quota_take_at.messages,
 			day_recipients = m.day_recipients + quota_take_at.recipients
 		FROM account a JOIN plan p ON p.plan_id = a.plan_id
-		WHERE m.account_id = quota_take_at.account_id
+		WHERE m.account_id = quota_take_at.account_id AND m.credential_id = 0
 		AND a.account_id = quota_take_at.account_id AND a.status = 'enabled'
 		AND m.slot - floor(date_part('epoch', coalesce(quota_take_at.moment, clock_timestamp())) / 150)::int
 			IN (0, 1)
@@ -197,7 +225,7 @@ BEGIN
 		SELECT a, p, m INTO found_now
 		FROM account a
 		JOIN plan p ON p.plan_id = a.plan_id
-		LEFT JOIN meter m ON m.account_id = a.account_id
+		LEFT JOIN meter m ON m.account_id = a.account_id AND m.credential_id = 0
 		WHERE a.account_id = quota_take_at.account_id;
 		IF NOT FOUND OR (found_now.a).status <> 'enabled' THEN
 			result := 3;
@@ -205,11 +233,11 @@ BEGIN
 		END IF;
 		present := slot_of(coalesce(quota_take_at.moment, clock_timestamp()));
 		IF (found_now.m).slot IS NULL OR (found_now.m).slot - present NOT IN (0, 1) THEN
-			PERFORM meter_turn(quota_take_at.account_id, present);
+			PERFORM meter_turn(quota_take_at.account_id, 0, present);
 			CONTINUE;
 		END IF;
 		SELECT r.result, r.meter, r.meter_limit, r.reset_s INTO result, meter, meter_limit, reset_s
-		FROM meter_refusal(found_now.m, found_now.a, found_now.p,
+		FROM meter_refusal(found_now.m, account_limits(found_now.a, found_now.p), '',
 			quota_take_at.messages, quota_take_at.recipients) r;
 		IF meter IS NOT NULL THEN
 			RETURN;
@@ -253,24 +281,27 @@ BEGIN
 END
 $$;
 
--- Credits the slots that a take was charged to, where they still count; no other slot.  false: they
--- have left every window, or the account is gone.  The caller sees to it that a take is given back once.
-CREATE FUNCTION quota_give_back(account_id bigint, taken_s bigint, messages int, recipients int) RETURNS boolean
+-- Credits the slots of one meter that a take was charged to, where they still count; no other slot.
+-- false: they have left every window, or there is no such meter.
+CREATE FUNCTION meter_give_back(account_id bigint, credential_id bigint, taken_s bigint,
+	messages int, recipients int) RETURNS boolean
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	m meter;
-	taken bigint := quota_give_back.taken_s / 150;
+	taken bigint := meter_give_back.taken_s / 150;
 	hours bigint;
 	days bigint;
 BEGIN
-	IF quota_give_back.messages IS NULL OR quota_give_back.messages < 0
-		OR quota_give_back.recipients IS NULL OR quota_give_back.recipients < 0
-		OR quota_give_back.taken_s IS NULL OR quota_give_back.taken_s < 0 THEN
+	IF meter_give_back.messages IS NULL OR meter_give_back.messages < 0
+		OR meter_give_back.recipients IS NULL OR meter_give_back.recipients < 0
+		OR meter_give_back.taken_s IS NULL OR meter_give_back.taken_s < 0 THEN
 		RAISE EXCEPTION 'taken_s, messages and recipients must not be negative'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	SELECT * INTO m FROM meter WHERE account_id = quota_give_back.account_id FOR UPDATE;
+	SELECT * INTO m FROM meter
+	WHERE account_id = meter_give_back.account_id AND credential_id = meter_give_back.credential_id
+	FOR UPDATE;
 	hours := m.slot - taken;
 	days := m.slot / 12 - taken / 12;
 	IF m.slot IS NULL OR hours < 0 OR days > 48 THEN
@@ -279,16 +310,16 @@ BEGIN
 	hours := least(hours, 25); -- into an int
 	SELECT * INTO m.hour_messages, m.hour_messages_past, m.hour_messages_slots
 		FROM ring_give_back(m.hour_messages, m.hour_messages_past, m.hour_messages_slots,
-			hours::int, quota_give_back.messages);
+			hours::int, meter_give_back.messages);
 	SELECT * INTO m.hour_recipients, m.hour_recipients_past, m.hour_recipients_slots
 		FROM ring_give_back(m.hour_recipients, m.hour_recipients_past, m.hour_recipients_slots,
-			hours::int, quota_give_back.recipients);
+			hours::int, meter_give_back.recipients);
 	SELECT * INTO m.day_messages, m.day_messages_past, m.day_messages_slots
 		FROM ring_give_back(m.day_messages, m.day_messages_past, m.day_messages_slots,
-			days::int, quota_give_back.messages);
+			days::int, meter_give_back.messages);
 	SELECT * INTO m.day_recipients, m.day_recipients_past, m.day_recipients_slots
 		FROM ring_give_back(m.day_recipients, m.day_recipients_past, m.day_recipients_slots,
-			days::int, quota_give_back.recipients);
+			days::int, meter_give_back.recipients);
 	UPDATE meter SET
 		hour_messages = m.hour_messages, hour_messages_past = m.hour_messages_past,
 		hour_recipients = m.hour_recipients, hour_recipients_past = m.hour_recipients_past,
@@ -296,8 +327,19 @@ BEGIN
 		day_recipients = m.day_recipients, day_recipients_past = m.day_recipients_past,
 		hour_messages_slots = m.hour_messages_slots, hour_recipients_slots = m.hour_recipients_slots,
 		day_messages_slots = m.day_messages_slots, day_recipients_slots = m.day_recipients_slots
-	WHERE account_id = quota_give_back.account_id;
+	WHERE account_id = meter_give_back.account_id AND credential_id = meter_give_back.credential_id;
 	RETURN true;
+END
+$$;
+
+-- Credits what a take of the account was charged.  false: it has left every window, or the account is
+-- gone.  The caller sees to it that a take is given back once.
+CREATE FUNCTION quota_give_back(account_id bigint, taken_s bigint, messages int, recipients int) RETURNS boolean
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN meter_give_back(quota_give_back.account_id, 0, quota_give_back.taken_s,
+		quota_give_back.messages, quota_give_back.recipients);
 END
 $$;
 

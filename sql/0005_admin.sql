@@ -416,7 +416,7 @@ DECLARE
 BEGIN
 	SELECT a, p INTO found_now
 	FROM account a JOIN plan p ON p.plan_id = a.plan_id WHERE a.account_id = id;
-	SELECT * INTO m FROM meter WHERE account_id = id;
+	SELECT * INTO m FROM meter WHERE account_id = id AND credential_id = 0;
 	RETURN QUERY
 	SELECT l.name, nullif(coalesce(l.own, l.planned), -1),
 		CASE WHEN l.own IS NULL THEN 'plan' ELSE 'account' END,

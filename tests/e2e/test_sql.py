@@ -18,11 +18,13 @@ HOUR, DAY = 3600, 86400
 Take = namedtuple("Take", "result meter limit reset taken")
 
 SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_rehash", "quota_take", "quota_give_back",
-                     "changes_since", "changes_clean", "db_epoch"}
+                     "changes_since", "changes_clean", "db_epoch",
+                     "credential_lookup", "credential_used", "credential_take", "credential_give_back"}
 ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "account_set_password",
                    "account_set_enabled", "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",
-                   "limits_set", "limits_show", "plan_set", "plan_list"}
+                   "limits_set", "limits_show", "plan_set", "plan_list", "credential_add", "credential_list",
+                   "credential_show", "credential_revoke"}
 
 
 class Database:
@@ -95,7 +97,14 @@ def db():
     "TRUNCATE postern.account CASCADE",
     "SELECT nextval('postern.version_number')",
     "SELECT postern.quota_take_at(1, 1, 1, now())",
-    "SELECT postern.meter_turn(1, 1)",
+    "SELECT postern.meter_turn(1, 0, 1)",
+    "SELECT * FROM postern.credential",
+    "SELECT hash FROM postern.credential",
+    "UPDATE postern.credential SET revoked_at = NULL",
+    "SELECT * FROM postern.credential_use",
+    "SELECT postern.credential_take_at(1, 1, 1, 1, now())",
+    "SELECT * FROM postern.credential_list('a')",
+    "SELECT postern.credential_revoke('a')",
     "SELECT postern.account_set_password('a', NULL)",
     "SELECT postern.account_add('mallory')",
     "SELECT postern.account_set_from_policy('a', 'off')",
@@ -724,11 +733,14 @@ def test_takes_stay_hot_and_leave_the_arrays_alone(db):
 # ------------------------------------------------------------ concurrent takes
 def run_writers(db, user, count, work):
     connections = [db.connect(user) for _ in range(count)]
-    barrier, results = threading.Barrier(count), [[] for _ in range(count)]
+    barrier, results, failures = threading.Barrier(count), [[] for _ in range(count)], []
 
     def run(index):
         barrier.wait(10)
-        work(connections[index], results[index], random.Random(index))
+        try:
+            work(connections[index], results[index], random.Random(index))
+        except psycopg.Error as failure:
+            failures.append(failure)
     threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
     for thread in threads:
         thread.start()
@@ -737,6 +749,7 @@ def run_writers(db, user, count, work):
         assert not thread.is_alive()
     for connection in connections:
         connection.close()
+    assert failures == []
     return [item for result in results for item in result]
 
 
