@@ -4,8 +4,8 @@
  *
  * A process of its own, not a thread: libsodium maps and unmaps the memory of each hash, which
  * would hold up auth's event loop.  It has nothing to wait for but its channel and its control
- * socket, so there is no event loop: poll, read one frame, verify, answer, wipe.  It ends when
- * either closes.
+ * socket, so there is no event loop: poll, read one frame, verify or make, answer, wipe.  It ends
+ * when either closes.
  */
 #include "auth/hash_main.h"
 
@@ -113,6 +113,20 @@ static enum ipc_hash_outcome verify(const struct ipc_hash_request *request)
 	return outcome;
 }
 
+static enum ipc_hash_outcome make(
+	const struct ipc_hash_request *request, struct ipc_hash_result *result)
+{
+	const struct password_cost cost = {request->memory_bytes, request->passes};
+	char phc[PASSWORD_PHC_MAX + 1];
+
+	if (!password_make(request->secret, request->secret_len, &cost, phc))
+		return IPC_HASH_FAILED;
+	result->phc_len = (uint16_t)strlen(phc);
+	memcpy(result->phc, phc, result->phc_len);
+	sodium_memzero(phc, sizeof phc);
+	return IPC_HASH_MADE;
+}
+
 static uint64_t cpu_us(void)
 {
 	struct rusage usage;
@@ -136,9 +150,12 @@ static bool answer(int fd, uint64_t id, const struct ipc_hash_request *request)
 	frame.header.version = IPC_VERSION;
 	frame.header.type = IPC_HASH_RESULT;
 	frame.header.id = id;
-	frame.result.outcome = (uint8_t)verify(request);
+	frame.result.outcome =
+		(uint8_t)(request->phc_len == 0 ? make(request, &frame.result) : verify(request));
 	frame.result.cpu_us = cpu_us() - before;
-	return write_all(fd, &frame, sizeof frame);
+	bool sent = write_all(fd, &frame, sizeof frame);
+	sodium_memzero(&frame, sizeof frame);
+	return sent;
 }
 
 enum served { SERVED = 1, CHANNEL_GONE, CHANNEL_BROKEN };

@@ -77,14 +77,19 @@ static bool valid_hash_request(const void *payload)
 {
 	const struct ipc_hash_request *r = payload;
 
-	return r->phc_len <= IPC_PHC_MAX && r->secret_len <= IPC_SECRET_MAX;
+	if (r->phc_len > IPC_PHC_MAX || r->secret_len > IPC_SECRET_MAX)
+		return false;
+	if (r->phc_len > 0) /* verify: its cost is the stored hash's */
+		return r->memory_bytes == 0 && r->passes == 0;
+	return r->memory_bytes > 0 && r->passes > 0 && r->secret_len > 0;
 }
 
 static bool valid_hash_result(const void *payload)
 {
 	const struct ipc_hash_result *r = payload;
 
-	return r->outcome >= IPC_HASH_MATCH && r->outcome <= IPC_HASH_FAILED;
+	return r->outcome >= IPC_HASH_MATCH && r->outcome <= IPC_HASH_MADE &&
+	       r->phc_len <= IPC_PHC_MAX && (r->phc_len > 0) == (r->outcome == IPC_HASH_MADE);
 }
 
 static bool valid_control(const void *payload)

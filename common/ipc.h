@@ -229,18 +229,29 @@ struct ipc_session_revoked { /* id: the session's; 421 4.7.0 */
 
 /* --------------------------------------------------------------------- hash */
 struct ipc_hash_request {
-	uint16_t phc_len, secret_len;
+	uint64_t memory_bytes; /* with passes: what a new hash is to cost; 0 with a stored one */
+	uint32_t passes;
+	uint16_t phc_len; /* 0: make a new hash of the secret */
+	uint16_t secret_len;
 	uint8_t phc[IPC_PHC_MAX]; /* parsed and capped by auth before, and again by the hash process
 				   */
 	uint8_t secret[IPC_SECRET_MAX];
 };
 
-enum ipc_hash_outcome { IPC_HASH_MATCH = 1, IPC_HASH_MISMATCH, IPC_HASH_FAILED };
+enum ipc_hash_outcome {
+	IPC_HASH_MATCH = 1,
+	IPC_HASH_MISMATCH,
+	IPC_HASH_FAILED,
+	IPC_HASH_MADE, /* the answer to phc_len 0, and to nothing else: it says nothing of a match
+			*/
+};
 
 struct ipc_hash_result {
 	uint64_t cpu_us;
-	uint8_t outcome; /* enum ipc_hash_outcome */
-	uint8_t padding[7];
+	uint16_t phc_len; /* not 0 with MADE, 0 without */
+	uint8_t outcome;  /* enum ipc_hash_outcome */
+	uint8_t padding[5];
+	uint8_t phc[IPC_PHC_MAX];
 };
 
 /* -------------------------------------------------------------------- probe */

@@ -160,6 +160,7 @@ union payload {
 	struct ipc_policy_verdict policy;
 	struct ipc_owner_verdict owned;
 	struct ipc_outcome outcome;
+	struct ipc_hash_request to_hash;
 	struct ipc_hash_result hash;
 	struct ipc_control control;
 	struct ipc_done done;
@@ -180,6 +181,8 @@ static inline void valid_payload(enum ipc_type type, union payload *out)
 		out->owned.policy = IPC_POLICY_OK;
 	else if (type == IPC_OUTCOME)
 		out->outcome.kind = IPC_OUTCOME_ACCEPTED;
+	else if (type == IPC_HASH_REQUEST)
+		out->to_hash.phc_len = 1;
 	else if (type == IPC_HASH_RESULT)
 		out->hash.outcome = IPC_HASH_MATCH;
 	else if (type >= IPC_CONTROL_CHANNEL)

@@ -125,21 +125,30 @@ static struct ipc_hash_request request_of(const char *hash, const char *secret)
 	return request;
 }
 
+static void exchange(
+	uint64_t id, const struct ipc_hash_request *request, struct ipc_hash_result *result)
+{
+	const struct ipc_header header = {.size = sizeof *request,
+		.version = IPC_VERSION,
+		.type = IPC_HASH_REQUEST,
+		.id = id};
+	struct ipc_header got;
+
+	send_frame(&header, request, sizeof *request);
+	assert_true(readable(child.channel));
+	assert_int_equal(recv(child.channel, &got, sizeof got, MSG_WAITALL), sizeof got);
+	assert_int_equal(recv(child.channel, result, sizeof *result, MSG_WAITALL), sizeof *result);
+	assert_int_equal(got.type, IPC_HASH_RESULT);
+	assert_int_equal(got.id, id);
+	assert_true(ipc_valid(IPC_HASH_RESULT, result));
+}
+
 static enum ipc_hash_outcome ask(uint64_t id, const char *hash, const char *secret)
 {
 	const struct ipc_hash_request request = request_of(hash, secret);
-	const struct ipc_header header = {
-		.size = sizeof request, .version = IPC_VERSION, .type = IPC_HASH_REQUEST, .id = id};
-	struct ipc_header got;
 	struct ipc_hash_result result;
 
-	send_frame(&header, &request, sizeof request);
-	assert_true(readable(child.channel));
-	assert_int_equal(recv(child.channel, &got, sizeof got, MSG_WAITALL), sizeof got);
-	assert_int_equal(recv(child.channel, &result, sizeof result, MSG_WAITALL), sizeof result);
-	assert_int_equal(got.type, IPC_HASH_RESULT);
-	assert_int_equal(got.id, id);
-	assert_true(ipc_valid(IPC_HASH_RESULT, &result));
+	exchange(id, &request, &result);
 	return (enum ipc_hash_outcome)result.outcome;
 }
 
@@ -160,7 +169,7 @@ static void test_verifies_one_after_the_other(void **state)
 static void test_what_auth_should_not_have_sent_fails_and_costs_nothing(void **state)
 {
 	(void)state;
-	assert_int_equal(ask(1, "", "secret"), IPC_HASH_FAILED);
+	assert_int_equal(ask(1, "x", "secret"), IPC_HASH_FAILED);
 	assert_int_equal(ask(2, "$2b$12$abcdefghijklmnopqrstuv", "secret"), IPC_HASH_FAILED);
 	assert_int_equal(ask(3,
 				 "$argon2id$v=19$m=4194304,t=4294967295,p=1$AAECAwQFBgcICQoLDA0ODw$"
@@ -168,6 +177,35 @@ static void test_what_auth_should_not_have_sent_fails_and_costs_nothing(void **s
 				 "secret"),
 		IPC_HASH_FAILED);
 	assert_int_equal(ask(4, phc, "secret"), IPC_HASH_MATCH);
+}
+
+static void test_makes_hashes_at_the_cost_that_is_asked_for(void **state)
+{
+	struct ipc_hash_request request = request_of("", "secret");
+	struct ipc_hash_result result;
+	struct password_hash made;
+	char text[PASSWORD_PHC_MAX + 1];
+
+	(void)state;
+	request.memory_bytes = 2 << 20;
+	request.passes = 3;
+	exchange(1, &request, &result);
+	assert_int_equal(result.outcome, IPC_HASH_MADE);
+	assert_int_equal(
+		password_parse((const char *)result.phc, result.phc_len, &made), PASSWORD_PARSED);
+	assert_int_equal(made.cost.memory_bytes, 2 << 20);
+	assert_int_equal(made.cost.passes, 3);
+	memcpy(text, result.phc, result.phc_len);
+	text[result.phc_len] = '\0';
+	assert_int_equal(ask(2, text, "secret"), IPC_HASH_MATCH);
+	assert_int_equal(ask(3, text, "Secret"), IPC_HASH_MISMATCH);
+	request.passes = PASSWORD_PASSES_MAX + 1;
+	exchange(4, &request, &result);
+	assert_int_equal(result.outcome, IPC_HASH_FAILED);
+	request.passes = 1;
+	request.memory_bytes = UINT64_MAX;
+	exchange(5, &request, &result);
+	assert_int_equal(result.outcome, IPC_HASH_FAILED);
 }
 
 static void test_runs_at_the_lowest_priority(void **state)
@@ -197,6 +235,11 @@ static void test_bad_frames_end_it(void **state)
 	const struct ipc_header header = {
 		.size = sizeof lies, .version = IPC_VERSION, .type = IPC_HASH_REQUEST};
 	lies.secret_len = IPC_SECRET_MAX + 1;
+	send_frame(&header, &lies, sizeof lies);
+	assert_int_equal(reap(), 0);
+	close_all();
+	assert_int_equal(setup(state), 0);
+	lies = request_of("", "secret"); /* neither a stored hash nor what a new one is to cost */
 	send_frame(&header, &lies, sizeof lies);
 	assert_int_equal(reap(), 0);
 }
@@ -246,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_verifies_one_after_the_other),
 		TEST(test_what_auth_should_not_have_sent_fails_and_costs_nothing),
+		TEST(test_makes_hashes_at_the_cost_that_is_asked_for),
 		TEST(test_runs_at_the_lowest_priority),
 		TEST(test_bad_frames_end_it),
 		TEST(test_outlives_auth_and_serves_the_next),

@@ -84,7 +84,7 @@ static const struct field {
 	FIELD(TAKE_VERDICT, ipc_policy_verdict, policy, IPC_POLICY_OK, IPC_POLICY_UNAVAILABLE),
 	FIELD(OUTCOME, ipc_outcome, kind, IPC_OUTCOME_ACCEPTED, IPC_OUTCOME_UNKNOWN),
 	FIELD(OUTCOME, ipc_outcome, queue_id_len, 0, IPC_QUEUE_ID_MAX),
-	FIELD(HASH_REQUEST, ipc_hash_request, phc_len, 0, IPC_PHC_MAX),
+	FIELD(HASH_REQUEST, ipc_hash_request, phc_len, 1, IPC_PHC_MAX),
 	FIELD(HASH_REQUEST, ipc_hash_request, secret_len, 0, IPC_SECRET_MAX),
 	FIELD(HASH_RESULT, ipc_hash_result, outcome, IPC_HASH_MATCH, IPC_HASH_FAILED),
 	FIELD(CONTROL_CHANNEL, ipc_control, process, IPC_PROCESS_MASTER, IPC_PROCESS_ADMIN),
@@ -130,6 +130,60 @@ static void test_bounds_of_every_field(void **state)
 	}
 }
 
+/* With a stored hash the cost is that hash's; without one it says what to make, and of what. */
+static void test_requests_for_hashes(void **state)
+{
+	static const struct {
+		uint64_t memory_bytes;
+		uint32_t passes;
+		uint16_t phc_len, secret_len;
+		bool want;
+	} cases[] = {
+		{0, 0, 97, 6, true},
+		{0, 0, 97, 0, true},
+		{1 << 20, 0, 97, 6, false},
+		{0, 1, 97, 6, false},
+		{1 << 20, 1, 0, 6, true},
+		{UINT64_MAX, UINT32_MAX, 0, IPC_SECRET_MAX, true}, /* the caps are password.h's */
+		{1 << 20, 1, 0, 0, false},
+		{0, 1, 0, 6, false},
+		{1 << 20, 0, 0, 6, false},
+		{0, 0, 0, 6, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		memset(&p, 0, sizeof p);
+		p.hash.memory_bytes = cases[i].memory_bytes;
+		p.hash.passes = cases[i].passes;
+		p.hash.phc_len = cases[i].phc_len;
+		p.hash.secret_len = cases[i].secret_len;
+		if (ipc_valid(IPC_HASH_REQUEST, &p) != cases[i].want)
+			fail_msg("case %zu: got %d, want %d", i, !cases[i].want, cases[i].want);
+	}
+}
+
+/* A hash comes with MADE, and nothing else brings one. */
+static void test_results_of_hashes(void **state)
+{
+	(void)state;
+	memset(&p, 0, sizeof p);
+	for (unsigned outcome = 0; outcome <= UINT8_MAX; outcome++) {
+		for (unsigned len = 0; len <= UINT16_MAX; len++) {
+			bool made = outcome == IPC_HASH_MADE;
+			bool verified = outcome == IPC_HASH_MATCH || outcome == IPC_HASH_MISMATCH ||
+					outcome == IPC_HASH_FAILED;
+			bool want =
+				(made && len > 0 && len <= IPC_PHC_MAX) || (verified && len == 0);
+			p.result.outcome = (uint8_t)outcome;
+			p.result.phc_len = (uint16_t)len;
+			if (ipc_valid(IPC_HASH_RESULT, &p) != want)
+				fail_msg("outcome %u, %u octets: got %d, want %d", outcome, len,
+					!want, want);
+		}
+	}
+}
+
 /* A question about an owner is never answered with a limit. */
 static void test_verdicts_about_owners(void **state)
 {
@@ -159,6 +213,7 @@ static void test_lengths_fit_their_arrays(void **state)
 	assert_int_equal(sizeof p.outcome.queue_id, IPC_QUEUE_ID_MAX);
 	assert_int_equal(sizeof p.hash.phc, IPC_PHC_MAX);
 	assert_int_equal(sizeof p.hash.secret, IPC_SECRET_MAX);
+	assert_int_equal(sizeof p.result.phc, IPC_PHC_MAX);
 	assert_int_equal(sizeof(struct ipc_header), 16);
 }
 
@@ -168,6 +223,8 @@ int main(void)
 		cmocka_unit_test(test_every_type_has_a_size_and_a_name),
 		cmocka_unit_test(test_no_other_type_has),
 		cmocka_unit_test(test_bounds_of_every_field),
+		cmocka_unit_test(test_requests_for_hashes),
+		cmocka_unit_test(test_results_of_hashes),
 		cmocka_unit_test(test_verdicts_about_owners),
 		cmocka_unit_test(test_lengths_fit_their_arrays),
 	};
