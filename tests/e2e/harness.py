@@ -28,6 +28,8 @@ KEEP = os.environ.get("KEEP") == "1"
 CHEAP = ("password.memory=8MiB", "password.passes=1")
 # Most tests are about other things than a header, and send none; test_header.py is about it.
 ANY_AUTHOR = ("listen.submissions.from=off", "listen.submission.from=off")
+# Tests try wrong passwords from one address all the time; those about the guard say what it does.
+NO_GUARD = ("guard.enabled=false",)
 # No test may leave one of these behind.
 ALARMS = re.compile(r"Sanitizer|runtime error:|broken:|\bpanic\b|Assertion|\bABORT|dumped core|SIGSYS|signal=(SEGV|BUS|ILL|FPE|SYS)\b")
 FD_SLACK = 8  # connections that a process may open after its start and keep
@@ -108,7 +110,9 @@ class Sandbox:
                  prefix=(), build=BUILD, beside=None):
         self.backend = backend
         self.accounts = accounts
-        self.settings = [*(CHEAP if cheap else ()), *(() if author else ANY_AUTHOR), *settings]
+        guarded = any(setting.startswith("guard.") for setting in settings)
+        self.settings = [*(CHEAP if cheap else ()), *(() if author else ANY_AUTHOR), *(() if guarded else NO_GUARD),
+                         *settings]
         self.parent = None if directory else tempfile.mkdtemp(prefix="postern-e2e-")
         if self.parent:
             os.chmod(self.parent, 0o755)

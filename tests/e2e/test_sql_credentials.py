@@ -11,7 +11,8 @@ import pytest
 from psycopg import errors
 
 import pg
-from test_sql import NOW, Take, db, in_thread, one, run_writers, wait_until_blocked, worst_window  # noqa: F401
+from test_sql import NOW, Take, db, in_thread, one, wait_until_blocked  # noqa: F401
+from test_sql_quota import run_writers, worst_window
 
 ALPHABET = string.ascii_lowercase + "234567"
 KEY_ID = "00112233445566aa"
