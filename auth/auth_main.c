@@ -26,6 +26,7 @@ struct auth {
 	struct event_base *base;
 	struct child *child;
 	struct service *service;
+	struct credential_keys *keys;
 	uint64_t drain_until_ms; /* 0: serving */
 };
 
@@ -104,7 +105,7 @@ static bool open_all(struct auth *auth, const struct dsn *dsn)
 	auth->base = event_base_new();
 	if (auth->base == NULL)
 		return fatal("no event loop");
-	auth->service = service_new(auth->base, auth->start, dsn);
+	auth->service = service_new(auth->base, auth->start, dsn, auth->keys);
 	if (auth->service == NULL)
 		return fatal("out of memory, or password.memory and password.passes are out of "
 			     "range");
@@ -119,9 +120,12 @@ int auth_main(const struct child_start *start)
 
 	if (!prepare_libraries(start))
 		return EX_OSERR;
-	struct dsn *dsn = read_dsn(start);
-	if (dsn == NULL)
-		return EX_CONFIG;
+	auth.keys = credential_keys_new(start->config->peppers, start->config->pepper_count);
+	struct dsn *dsn = read_dsn(start); /* and forgets the secrets of the configuration */
+	if (auth.keys == NULL || dsn == NULL) {
+		credential_keys_destroy(&auth.keys);
+		return dsn == NULL ? EX_CONFIG : EX_OSERR;
+	}
 	child_confine(start, CHILD_SYSCALLS_NETWORK,
 		dsn->socket_directory[0] == '\0' ? NULL : dsn->socket_directory);
 	if (open_all(&auth, dsn)) {
@@ -134,6 +138,7 @@ int auth_main(const struct child_start *start)
 	if (auth.base != NULL)
 		event_base_free(auth.base);
 	dsn_destroy(&dsn);
+	credential_keys_destroy(&auth.keys);
 	log_flush();
 	return status;
 }

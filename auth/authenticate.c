@@ -22,9 +22,8 @@ void login_destroy(struct login *login)
 }
 
 /* ------------------------------------------------------------------ account */
-static void on_known(struct login *login, const struct account *account)
+void login_take_account(struct login *login, const struct account *account)
 {
-	struct authenticate *a = login->owner;
 	struct ipc_auth_verdict *verdict = &login->verdict;
 
 	verdict->account = account->id;
@@ -35,6 +34,13 @@ static void on_known(struct login *login, const struct account *account)
 	verdict->from_policy = (uint8_t)account->from_policy;
 	verdict->token_len = account->token_len;
 	memcpy(verdict->token, account->token, sizeof verdict->token);
+}
+
+static void on_known(struct login *login, const struct account *account)
+{
+	struct authenticate *a = login->owner;
+
+	login_take_account(login, account);
 	if (!account->enabled) {
 		login_submit_dummy(login, REASON_DISABLED);
 	} else if (!login_has_usable_hash(login, account)) {
@@ -59,7 +65,7 @@ static void look_up(struct login *login, bool fresh, account_done *done)
 		fresh, clock_monotonic_ms(), done, a, login->token);
 }
 
-static void note_lookup(struct login *login, enum account_answer answer)
+void login_note_lookup(struct login *login, enum account_answer answer)
 {
 	login->looked_up = true;
 	if (answer != ACCOUNT_UNAVAILABLE)
@@ -75,7 +81,7 @@ static void on_account(
 	if (login == NULL)
 		return;
 	if (!login->at_once)
-		note_lookup(login, answer);
+		login_note_lookup(login, answer);
 	switch (answer) {
 	case ACCOUNT_KNOWN:
 		on_known(login, account);
@@ -98,7 +104,7 @@ static void on_confirmed(
 
 	if (login == NULL)
 		return;
-	note_lookup(login, answer);
+	login_note_lookup(login, answer);
 	switch (answer) {
 	case ACCOUNT_KNOWN:
 		if (account->version == login->verdict.version) {
@@ -135,6 +141,10 @@ static void begin(struct login *login)
 	struct authenticate *a = login->owner;
 	uint64_t token = login->token;
 
+	if (login_is_generated(login)) {
+		login_begin_generated(login);
+		return;
+	}
 	if (login->verdict.login_len == 0) {
 		login_submit_dummy(login, REASON_UNKNOWN);
 		return;
@@ -188,6 +198,8 @@ static struct login *login_new(struct authenticate *a, const struct ipc_auth_req
 	login->mechanism = request->mechanism;
 	login->name_len = request->login_len;
 	memcpy(login->name, request->login, request->login_len);
+	login->helo_len = request->helo_len;
+	memcpy(login->helo, request->helo, request->helo_len);
 	login->secret = secret_take();
 	login->timer = evtimer_new(a->base, on_timer, login);
 	if (login->secret == NULL || login->timer == NULL ||

@@ -6,15 +6,19 @@
  * work and the equal time of all refusals, and the auth-failed line.  Knows nothing of channels:
  * peer and session are numbers that the verdict repeats.
  *
- * An unknown login, a disabled account, one without a password, a malformed hash and a foreign
- * authorization identity all run a dummy hash of the configured cost and are refused like a wrong
- * password, no earlier than the slowest kind of hash lately seen would have taken.  Trouble of ours
- * (database, pool, memory, bounds, deadline) is UNAVAILABLE, never REFUSED.
+ * A secret of the generated form is decided by its keyed hash alone, for known and unknown logins
+ * alike, and refused after the same time as any other.  Otherwise an unknown login, a disabled
+ * account, one without a password, a malformed hash and a foreign authorization identity all run a
+ * dummy hash of the configured cost and are refused like a wrong password, no earlier than the
+ * slowest kind of hash lately seen would have taken.  Trouble of ours (database, pool, memory,
+ * bounds, deadline) is UNAVAILABLE, never REFUSED.
  */
 #ifndef AUTH_AUTHENTICATE_H
 #define AUTH_AUTHENTICATE_H
 
 #include "auth/account.h"
+#include "auth/credential_cache.h"
+#include "auth/credential_use.h"
 #include "auth/hash_pool.h"
 #include "auth/login_cache.h"
 #include "auth/password.h"
@@ -39,6 +43,10 @@ struct authenticate_settings {
 	struct login_cache *verified;
 	struct hash_pool *pool;
 	struct guard *guard;
+	/* Of generated secrets. */
+	struct credential_cache *credentials;
+	const struct credential_keys *keys;
+	struct credential_uses *uses;
 	struct password_cost cost; /* of the dummy */
 	uint64_t hash_budget;      /* bytes of all hashes at once; see hash_fits() */
 	authenticate_done *done;

@@ -21,6 +21,10 @@ static const char *const reason_names[] = {
 	[REASON_DISABLED] = "disabled",
 	[REASON_MALFORMED] = "malformed",
 	[REASON_AUTHZID] = "authzid",
+	[REASON_REVOKED] = "revoked",
+	[REASON_EXPIRED] = "expired",
+	[REASON_NETWORK] = "network",
+	[REASON_NO_KEY] = "no-key",
 };
 
 void login_count(enum ipc_auth_result result)
@@ -91,13 +95,16 @@ static void log_failed(const struct login *login)
 static void log_ok(const struct login *login, bool cached)
 {
 	struct log_line line;
-	char rip[INET6_ADDRSTRLEN];
+	char rip[INET6_ADDRSTRLEN], credential[CREDENTIAL_ID_LEN + 1];
 
 	log_begin(&line, LOG_INFO, "auth-ok");
 	log_text(&line, "rip", format_key(&login->client, rip));
 	log_bytes(&line, "login", login->verdict.login, login->verdict.login_len);
 	log_text(&line, "mech", mechanism_name(login));
 	log_uint(&line, "account", login->verdict.account);
+	if (login->verdict.credential != 0)
+		log_text(&line, "credential",
+			credential_format(login->verdict.credential, credential));
 	log_text(&line, "cached", cached ? "yes" : "no");
 	log_uint(&line, "ms", clock_monotonic_ms() - login->started_ms);
 	log_id(&line, "sid", login->session);

@@ -21,7 +21,6 @@
 enum state { STATE_PAUSING, STATE_CONNECTING, STATE_PREPARING, STATE_READY };
 
 enum {
-	CALL_TEXT_MAX = IPC_LOGIN_MAX + 3 * 24,
 	LISTEN_MAX = 64,
 	LOG_EVERY_MS = 1000,
 	NULLS_MAX = 4,
@@ -37,7 +36,7 @@ struct call {
 	PGresult *rows; /* until the sync */
 	bool failed;
 	size_t offsets[QUERY_PARAMETERS_MAX];
-	char text[CALL_TEXT_MAX];
+	char text[];
 };
 
 TAILQ_HEAD(calls, call);
@@ -144,15 +143,16 @@ static void send_waiting(struct database *db)
 
 static struct call *call_new(enum query query, const char *const *values)
 {
-	struct call *call = calloc(1, sizeof *call);
-	size_t used = 0;
+	size_t room = 0, used = 0;
 
+	for (int i = 0; i < query_info[query].parameters; i++)
+		room += strlen(values[i]) + 1;
+	struct call *call = calloc(1, sizeof *call + room);
 	if (call == NULL)
 		return NULL;
 	call->query = query;
 	for (int i = 0; i < query_info[query].parameters; i++) {
 		size_t size = strlen(values[i]) + 1;
-		require(size <= sizeof call->text - used);
 		memcpy(call->text + used, values[i], size);
 		call->offsets[i] = used;
 		used += size;

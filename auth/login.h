@@ -23,6 +23,21 @@ enum reason {
 	REASON_DISABLED,
 	REASON_MALFORMED, /* the stored hash, or there is none */
 	REASON_AUTHZID,
+	/* the right secret of a credential that is revoked, expired, or bound to other networks */
+	REASON_REVOKED,
+	REASON_EXPIRED,
+	REASON_NETWORK,
+	REASON_NO_KEY, /* hashed under a pepper that is not configured */
+};
+
+/* The two answers that a log-in with a generated secret waits for. */
+struct login_generated {
+	bool fresh;                       /* both were asked of the database */
+	enum account_answer account, row; /* 0: not yet */
+	bool enabled;                     /* the account */
+	uint64_t number, owner;           /* the credential's, and its account */
+	enum credential_match match;
+	enum credential_state state; /* of an account of its own */
 };
 
 struct login {
@@ -44,6 +59,9 @@ struct login {
 	struct event *timer;       /* of its wait, then of its refusal */
 	struct password_cost cost; /* of the hash that is computed */
 	struct ipc_auth_verdict verdict;
+	struct login_generated generated;
+	uint8_t helo_len;
+	uint8_t helo[IPC_HELO_MAX];
 	uint16_t name_len;
 	uint8_t name[IPC_LOGIN_MAX]; /* as the client gave it, for the log */
 };
@@ -68,6 +86,13 @@ struct address_key login_network(const struct login *login); /* its place in the
 /* authenticate.c: from the frame to what the account says */
 void login_destroy(struct login *login); /* wipes; the log-in is in no map any more */
 void login_refuse(struct login *login);  /* what was only remembered is looked up before */
+
+void login_take_account(struct login *login, const struct account *account); /* into the verdict */
+void login_note_lookup(struct login *login, enum account_answer answer);
+
+/* authenticate_credential.c: a secret of the generated form */
+bool login_is_generated(const struct login *login);
+void login_begin_generated(struct login *login);
 
 /* authenticate_hash.c: equal work */
 void login_submit(struct login *login, const char *phc, size_t phc_len);

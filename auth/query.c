@@ -32,11 +32,29 @@ const struct query_info query_info[QUERY_COUNT] = {
 		" FROM postern.changes_since(nullif($1::text, '')) LIMIT 2",
 		1},
 	[QUERY_CHANGES_CLEAN] = {"changes_clean", "SELECT postern.changes_clean()::int8", 0},
+	[QUERY_CREDENTIAL_LOOKUP] = {"credential_lookup",
+		"SELECT credential_id::int8, account_id::int8, version::int8, key_id::text,"
+		" hash::bytea, enabled::bool, expires_s::int8, networks::text[], senders::text[]"
+		" FROM postern.credential_lookup($1::text) LIMIT 2",
+		1},
+	[QUERY_CREDENTIAL_USED] = {"credential_used",
+		"SELECT postern.credential_used($1::int8[], $2::int8[], $3::text[], $4::text[])"
+		"::int8",
+		4},
+	[QUERY_CREDENTIAL_TAKE] = {"credential_take",
+		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
+		" FROM postern.credential_take($1::int8, $2::int8, $3::int4, $4::int4) LIMIT 2",
+		4},
+	[QUERY_CREDENTIAL_GIVE_BACK] = {"credential_give_back",
+		"SELECT postern.credential_give_back($1::int8, $2::int8, $3::int8, $4::int4,"
+		" $5::int4)::bool",
+		5},
 };
 
 /* pg_type.dat; the server's headers are no part of libpq-dev. */
 enum {
 	OID_BOOL = 16,
+	OID_BYTEA = 17,
 	OID_INT8 = 20,
 	OID_INT4 = 23,
 	OID_TEXT = 25,
@@ -361,4 +379,95 @@ bool query_parse_changes(const PGresult *rows, struct query_changes *out)
 	       get_ids(rows, 2, out->accounts, &out->account_count) &&
 	       get_ids(rows, 3, out->credentials, &out->credential_count) &&
 	       get_bool(rows, 4, &out->blocks) && get_text(rows, 5, out->epoch, QUERY_EPOCH_MAX);
+}
+
+/* --------------------------------------------------------------- credentials */
+enum {
+	CREDENTIAL_NUMBER,
+	CREDENTIAL_ACCOUNT,
+	CREDENTIAL_VERSION,
+	CREDENTIAL_KEY_ID,
+	CREDENTIAL_HASH,
+	CREDENTIAL_ENABLED,
+	CREDENTIAL_EXPIRES,
+	CREDENTIAL_NETWORKS,
+	CREDENTIAL_SENDERS,
+	CREDENTIAL_COLUMNS,
+};
+
+static bool read_credential_hash(const PGresult *rows, struct credential *credential)
+{
+	struct cell cell = cell_at(rows, CREDENTIAL_HASH);
+
+	if (cell.null || cell.len != sizeof credential->hash)
+		return false;
+	memcpy(credential->hash, cell.bytes, cell.len);
+	return true;
+}
+
+/* A network that cannot be read is no answer: left out, it might widen the credential. */
+static bool read_networks(const PGresult *rows, struct credential *credential)
+{
+	struct cell cell = cell_at(rows, CREDENTIAL_NETWORKS);
+	char text[NETWORK_TEXT_MAX];
+	int64_t count, len;
+
+	if (cell.null || !read_array_head(&cell, OID_TEXT, CREDENTIAL_NETWORKS_MAX, &count))
+		return false;
+	for (int64_t i = 0; i < count; i++) {
+		if (!read_integer(&cell, 4, &len) || len <= 0 || len >= (int64_t)sizeof text ||
+			cell.len < (size_t)len)
+			return false;
+		memcpy(text, cell.bytes, (size_t)len);
+		text[len] = '\0';
+		if (strlen(text) != (size_t)len || !network_parse(text, &credential->networks[i]))
+			return false;
+		cell.bytes += len;
+		cell.len -= (size_t)len;
+	}
+	credential->network_count = (size_t)count;
+	return cell.len == 0;
+}
+
+static bool read_credential(const PGresult *rows, struct credential *credential)
+{
+	size_t packed;
+
+	if (!get_natural(rows, CREDENTIAL_NUMBER, 8, -1, &credential->number) ||
+		!credential_number_valid(credential->number) ||
+		!get_natural(rows, CREDENTIAL_ACCOUNT, 8, -1, &credential->account) ||
+		!get_natural(rows, CREDENTIAL_VERSION, 8, -1, &credential->version) ||
+		!get_text(rows, CREDENTIAL_KEY_ID, credential->key_id, CREDENTIAL_KEY_ID_LEN) ||
+		!read_credential_hash(rows, credential) ||
+		!get_bool(rows, CREDENTIAL_ENABLED, &credential->enabled) ||
+		!get_natural(rows, CREDENTIAL_EXPIRES, 8, 0, &credential->expires_s) ||
+		!read_networks(rows, credential) || cell_at(rows, CREDENTIAL_SENDERS).null ||
+		!walk_senders(cell_at(rows, CREDENTIAL_SENDERS), &credential->senders, &packed))
+		return false;
+	credential->senders.total = credential->senders.count;
+	return true;
+}
+
+enum query_answer query_parse_credential(const PGresult *rows, struct credential **credential_out)
+{
+	static const Oid types[CREDENTIAL_COLUMNS] = {OID_INT8, OID_INT8, OID_INT8, OID_TEXT,
+		OID_BYTEA, OID_BOOL, OID_INT8, OID_TEXT_ARRAY, OID_TEXT_ARRAY};
+	size_t packed;
+
+	*credential_out = NULL;
+	if (!shape_is(rows, CREDENTIAL_COLUMNS, types))
+		return QUERY_BAD;
+	if (PQntuples(rows) == 0)
+		return QUERY_NO_ROW;
+	if (!walk_senders(cell_at(rows, CREDENTIAL_SENDERS), NULL, &packed))
+		return QUERY_BAD;
+	struct credential *credential = credential_new(packed);
+	if (credential == NULL)
+		return QUERY_BAD;
+	if (!read_credential(rows, credential)) {
+		credential_destroy(&credential);
+		return QUERY_BAD;
+	}
+	*credential_out = credential;
+	return QUERY_ROW;
 }

@@ -10,6 +10,7 @@
 #define AUTH_QUERY_H
 
 #include "auth/account.h"
+#include "auth/credential.h"
 #include "common/ipc.h"
 
 #include <libpq-fe.h>
@@ -17,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QUERY_CONTRACT_VERSION = 1, QUERY_PARAMETERS_MAX = 4 };
+enum { QUERY_CONTRACT_VERSION = 1, QUERY_PARAMETERS_MAX = 5 };
 
 enum query {
 	QUERY_CONTRACT,
@@ -27,6 +28,10 @@ enum query {
 	QUERY_QUOTA_GIVE_BACK,
 	QUERY_CHANGES_SINCE,
 	QUERY_CHANGES_CLEAN,
+	QUERY_CREDENTIAL_LOOKUP,
+	QUERY_CREDENTIAL_USED,
+	QUERY_CREDENTIAL_TAKE,
+	QUERY_CREDENTIAL_GIVE_BACK,
 	QUERY_COUNT,
 };
 
@@ -77,6 +82,10 @@ bool query_parse_contract(const PGresult *rows, int32_t *version_out)
 /* QUERY_ROW: *account_out is new, for account_destroy() or account_cache_answer().  Out of memory
  * reads as QUERY_BAD. */
 enum query_answer query_parse_account(const PGresult *rows, struct account **account_out)
+	__attribute__((warn_unused_result));
+
+/* Likewise, for credential_destroy() or credential_cache_answer(). */
+enum query_answer query_parse_credential(const PGresult *rows, struct credential **credential_out)
 	__attribute__((warn_unused_result));
 
 /* Exactly one boolean (sender_owned, quota_give_back). */

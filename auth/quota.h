@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Takes from an account's limits, and what they taught.
+ * Takes from the limits of an account and of a credential of its, and what they taught.
  *
  * Owns the two calls to the database and the short memory of refusals, by which MAIL is refused
  * before a recipient is named.  The limits themselves, their windows and their clock live in SQL.
@@ -51,14 +51,15 @@ bool quota_take(struct quota *quota, const struct take *take) __attribute__((war
 bool quota_give_back(struct quota *quota, const struct take *take)
 	__attribute__((warn_unused_result));
 
-/* What a refusal of this take says of the smallest message, remembered for this row of the account.
- * Pure, like the next two. */
+/* What a refusal of this take says of the smallest message, remembered for this row of the account:
+ * of all its sessions, or of those of the credential whose own limit it is.  Pure, like the next
+ * two. */
 void quota_remember(struct quota *quota, const struct take *take, uint64_t version,
 	const struct query_quota_row *row, uint64_t now_ms, uint64_t wall_s);
-void quota_forget(struct quota *quota, uint64_t account);
+void quota_forget(struct quota *quota, uint64_t account, uint64_t credential);
 
 /* Whether even the smallest message is known not to fit now; *row_out says why. */
-bool quota_known_empty(struct quota *quota, uint64_t account, uint64_t version, uint64_t now_ms,
-	struct query_quota_row *row_out) __attribute__((warn_unused_result));
+bool quota_known_empty(struct quota *quota, uint64_t account, uint64_t credential, uint64_t version,
+	uint64_t now_ms, struct query_quota_row *row_out) __attribute__((warn_unused_result));
 
 #endif

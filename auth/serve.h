@@ -10,6 +10,8 @@
 
 #include "auth/account.h"
 #include "auth/authenticate.h"
+#include "auth/credential_cache.h"
+#include "auth/credential_use.h"
 #include "auth/database.h"
 #include "auth/feed.h"
 #include "auth/guard.h"
@@ -24,7 +26,8 @@ struct session {
 	struct live_session live;
 	uint64_t id, peer;            /* the proxy's number for it; of its channel */
 	uint64_t account, credential; /* credential 0: by the account's own password */
-	uint64_t version;             /* of the row that it was last checked against */
+	struct address_key client;
+	uint64_t version; /* of the row that it was last checked against */
 	/* What its verdict carried, and the proxy holds it to. */
 	uint64_t password_version, message_bytes;
 	uint32_t recipients;
@@ -44,7 +47,7 @@ struct peer { /* one channel of one proxy */
 	bool attached;          /* ATTACH_DONE came: nothing may be announced any more */
 };
 
-enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER };
+enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER, REQUEST_CREDENTIAL };
 
 struct request { /* waits for an account or for sender_owned() */
 	enum request_kind kind;
@@ -66,6 +69,9 @@ struct service {
 	bool lookups_ready, quotas_ready;
 	struct feed *feed;
 	struct account_cache *accounts;
+	struct credential_cache *credentials;
+	struct credential_uses *uses;
+	const struct credential_keys *keys;
 	struct live *live;
 	struct login_cache *verified;
 	struct hash_pool *pool;
@@ -105,6 +111,13 @@ bool session_holds(struct session *session, const struct account *account);
 bool serve_live(
 	struct service *service); /* before the first session; looks up by service->accounts */
 bool serve_changes(struct service *service, const struct dsn *dsn);
+
+/* serve_credential.c: what sessions by a generated credential are held to besides */
+bool serve_credentials(struct service *service); /* false: out of memory */
+/* Ends the session if its credential no longer holds, perhaps before it returns. */
+void serve_credential_verify(struct session *session, struct service *service);
+/* Whether the row (NULL: there is none) lets the session live. */
+bool session_credential_holds(const struct session *session, const struct credential *credential);
 
 /* serve_mail.c: may it send as this address, now */
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);

@@ -14,7 +14,16 @@ static void on_everything(void *arg)
 	struct service *service = arg;
 
 	account_cache_changed_all(service->accounts);
+	credential_cache_changed_all(service->credentials);
 	live_changed_all(service->live, clock_monotonic_ms());
+}
+
+/* Its sessions are those of its account, which is told too, and afterwards. */
+static void on_credential(uint64_t id, void *arg)
+{
+	struct service *service = arg;
+
+	credential_cache_changed(service->credentials, id);
 }
 
 static void on_account(uint64_t id, void *arg)
@@ -30,6 +39,7 @@ static void on_trust(bool trusted, void *arg)
 	struct service *service = arg;
 
 	account_cache_feed(service->accounts, trusted);
+	credential_cache_feed(service->credentials, trusted);
 }
 
 static void check(struct live_session *live, const struct account *row, void *arg)
@@ -38,8 +48,12 @@ static void check(struct live_session *live, const struct account *row, void *ar
 		(struct session *)(void *)((char *)live - offsetof(struct session, live));
 	struct peer *peer = peer_find(arg, session->peer);
 
-	if (peer != NULL && !session_holds(session, row))
+	if (peer == NULL)
+		return;
+	if (!session_holds(session, row))
 		serve_revoke(peer, session->id);
+	else if (session->credential != 0)
+		serve_credential_verify(session, arg);
 }
 
 bool serve_live(struct service *service)
@@ -52,6 +66,7 @@ bool serve_changes(struct service *service, const struct dsn *dsn)
 {
 	static const struct feed_events events = {
 		.on_everything = on_everything,
+		.on_credential = on_credential,
 		.on_account = on_account,
 		.on_trust = on_trust,
 	};

@@ -138,13 +138,43 @@ static void on_account(
 	} else if (session == NULL || !session_holds(session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
 	} else if (request->kind == REQUEST_MAIL &&
-		   quota_known_empty(service->quota, account->id, account->version,
-			   clock_monotonic_ms(), &row)) {
+		   quota_known_empty(service->quota, account->id, session->credential,
+			   account->version, clock_monotonic_ms(), &row)) {
 		counter_add(COUNTER_TAKES_REFUSED, 1);
 		answer(service, request, IPC_POLICY_LIMIT, &row);
 	} else {
 		check_address(service, request, session, account);
 	}
+}
+
+static void ask_account(
+	struct service *service, const struct request *request, const struct session *session)
+{
+	account_cache_get(service->accounts, session->login, session->login_len, false,
+		request->started_ms, on_account, service, request->number);
+}
+
+/* What narrows the account comes first.  It never changes, so a remembered row will do. */
+static void on_credential(
+	enum account_answer known, const struct credential *credential, void *arg, uint64_t number)
+{
+	struct service *service = arg;
+	struct request *request = request_take(service, number);
+	struct peer *peer = request == NULL ? NULL : peer_find(service, request->peer);
+	struct session *session = peer == NULL ? NULL : session_find(peer, request->session);
+
+	if (request == NULL)
+		return;
+	if (known == ACCOUNT_UNAVAILABLE)
+		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
+	else if (session == NULL || !session_credential_holds(session, credential))
+		answer(service, request, IPC_POLICY_REVOKED, NULL);
+	else if (!credential_may_send(credential, request->address, request->address_len))
+		answer(service, request, IPC_POLICY_SENDER, NULL);
+	else if (!idmap_put(service->requests, number, request))
+		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
+	else
+		ask_account(service, request, session);
 }
 
 /* The question of a MAIL or about an owner; an address of at most IPC_PATH_MAX octets. */
@@ -158,8 +188,11 @@ static void ask(struct request *request, struct peer *peer, const struct session
 	request->started_ms = clock_monotonic_ms();
 	request->address_len = len;
 	memcpy(request->address, address, len);
-	account_cache_get(service->accounts, session->login, session->login_len, false,
-		request->started_ms, on_account, service, request->number);
+	if (session->credential != 0)
+		credential_cache_get(service->credentials, session->credential, false,
+			request->started_ms, on_credential, service, request->number);
+	else
+		ask_account(service, request, session);
 }
 
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload)

@@ -19,6 +19,7 @@ enum { REVOKED_STALE = 1 };
 struct login_slot {
 	struct authenticate *authenticate;
 	uint64_t token; /* 0: the verdict comes before authenticate_start() returns */
+	struct address_key client;
 };
 
 /* ----------------------------------------------------------------- sessions */
@@ -40,6 +41,7 @@ static struct session *session_new(
 	}
 	session->id = id;
 	session->peer = peer->number;
+	session->client = announced->client;
 	session->account = announced->account;
 	session->credential = announced->credential;
 	session->version = announced->version;
@@ -107,7 +109,9 @@ static void send_verdict(struct peer *peer, uint64_t id, const struct ipc_auth_v
 static struct session *begin_session(
 	struct peer *peer, uint64_t id, const struct ipc_auth_verdict *verdict)
 {
+	const struct login_slot *slot = idmap_get(peer->logins, id);
 	struct ipc_session as = {
+		.client = slot->client,
 		.account = verdict->account,
 		.credential = verdict->credential,
 		.version = verdict->version,
@@ -130,12 +134,12 @@ void serve_verdict(uint64_t number, uint64_t id, const struct ipc_auth_verdict *
 
 	if (peer == NULL)
 		return;
-	login_end(peer, id);
 	if (verdict->result == IPC_AUTH_OK) {
 		session = begin_session(peer, id, verdict);
 		if (session == NULL)
 			verdict = &unavailable;
 	}
+	login_end(peer, id);
 	send_verdict(peer, id, verdict);
 	/* The row may have changed while the password was being hashed. */
 	if (session != NULL)
@@ -159,6 +163,7 @@ void serve_auth_request(struct peer *peer, uint64_t id, const void *payload)
 		return;
 	}
 	slot->authenticate = authenticate;
+	slot->client = ((const struct ipc_auth_request *)payload)->client;
 	uint64_t token = authenticate_start(
 		authenticate, peer->index, peer->number, id, payload, clock_monotonic_ms());
 	if (token != 0)
@@ -213,6 +218,7 @@ void serve_attach_session(struct peer *peer, uint64_t id, const void *payload)
 		return;
 	/* Later, a log-in alone makes a session: a proxy must not claim one at will. */
 	if (!peer->attached && announced->login_len != 0 &&
+		(announced->credential == 0 || credential_number_valid(announced->credential)) &&
 		memchr(announced->login, 0, announced->login_len) == NULL)
 		session = session_new(peer, id, announced);
 	/* While the database is away it stays unchecked; its next MAIL looks again. */

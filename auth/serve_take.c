@@ -118,6 +118,7 @@ void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
 		return;
 	}
 	take.account = session->account;
+	take.credential = session->credential;
 	if (!peer_has_room(peer) ||
 		!transactions_begin(service->transactions, &take, clock_monotonic_ms())) {
 		peer_send_policy(peer, IPC_TAKE_VERDICT, id, IPC_POLICY_UNAVAILABLE, NULL);
@@ -178,6 +179,7 @@ void serve_attach_transaction(struct peer *peer, uint64_t id, const void *payloa
 		.id = id,
 		.session = announced->session,
 		.account = session == NULL ? 0 : session->account,
+		.credential = session == NULL ? 0 : session->credential,
 		.messages = announced->messages,
 		.recipients = announced->recipients,
 	};

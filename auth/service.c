@@ -311,6 +311,9 @@ static bool open_login(struct service *service, unsigned workers)
 	settings.accounts = service->accounts;
 	settings.verified = service->verified;
 	settings.pool = service->pool;
+	settings.credentials = service->credentials;
+	settings.keys = service->keys;
+	settings.uses = service->uses;
 	settings.guard = service->guard;
 	service->authenticate = authenticate_new(service->base, &settings);
 	return service->authenticate != NULL;
@@ -339,8 +342,8 @@ static bool open_takes(struct service *service)
 	return service->quota != NULL && service->transactions != NULL;
 }
 
-struct service *service_new(
-	struct event_base *base, const struct child_start *start, const struct dsn *dsn)
+struct service *service_new(struct event_base *base, const struct child_start *start,
+	const struct dsn *dsn, const struct credential_keys *keys)
 {
 	static const struct timeval tick = {0, POOL_TICK_MS * 1000};
 	struct service *service = calloc(1, sizeof *service);
@@ -349,11 +352,12 @@ struct service *service_new(
 		return NULL;
 	service->base = base;
 	service->config = start->config;
+	service->keys = keys;
 	service->requests = idmap_new();
 	service->pool_tick = event_new(base, -1, EV_PERSIST, on_pool_tick, service);
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
-		!open_databases(service, dsn) || !serve_live(service) ||
-		!serve_changes(service, dsn) || !open_takes(service) ||
+		!serve_credentials(service) || !open_databases(service, dsn) ||
+		!serve_live(service) || !serve_changes(service, dsn) || !open_takes(service) ||
 		!open_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
@@ -380,6 +384,8 @@ void service_destroy(struct service **pointer)
 	guard_destroy(&service->guard);
 	live_destroy(&service->live);
 	account_cache_destroy(&service->accounts);
+	credential_cache_destroy(&service->credentials);
+	credential_uses_destroy(&service->uses);
 	login_cache_destroy(&service->verified);
 	quota_destroy(&service->quota);
 	transactions_destroy(&service->transactions);
@@ -395,6 +401,7 @@ void service_tick(struct service *service, uint64_t now_ms)
 {
 	transactions_sweep(service->transactions, now_ms);
 	live_tick(service->live, now_ms);
+	credential_uses_tick(service->uses, now_ms);
 }
 
 static bool has_peers(const struct service *service)

@@ -9,6 +9,7 @@
 #ifndef AUTH_SERVICE_H
 #define AUTH_SERVICE_H
 
+#include "auth/credential.h"
 #include "auth/dsn.h"
 #include "common/child.h"
 
@@ -29,9 +30,10 @@ struct service;
 /* How many slots secret_slab_open() should have for this configuration. */
 size_t service_secrets(const struct config *config);
 
-/* dsn stays the caller's and outlives it.  Starts connecting.  NULL: out of memory. */
+/* dsn and keys stay the caller's and outlive it.  Starts connecting.  NULL: out of memory. */
 struct service *service_new(struct event_base *base, const struct child_start *start,
-	const struct dsn *dsn) __attribute__((warn_unused_result));
+	const struct dsn *dsn, const struct credential_keys *keys)
+	__attribute__((warn_unused_result));
 void service_destroy(struct service **service);
 
 /* A channel of a proxy or a hash process; takes fd. */

@@ -30,7 +30,7 @@ struct take {
 	uint64_t peer;  /* the channel it was asked on, a number of the owner's */
 	uint64_t id;    /* the proxy's */
 	uint64_t token; /* ours, for asynchronous answers */
-	uint64_t session, account;
+	uint64_t session, account, credential; /* credential 0: by password */
 	uint32_t messages, recipients;
 	uint64_t taken_s; /* the database's name for it */
 };

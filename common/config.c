@@ -372,6 +372,7 @@ void config_forget_secrets(struct config *config)
 		explicit_bzero(config->database_dsn, strlen(config->database_dsn));
 	free(config->database_dsn);
 	config->database_dsn = NULL;
+	explicit_bzero(config->peppers, sizeof config->peppers);
 }
 
 void config_free(struct config **pointer)
@@ -389,6 +390,8 @@ void config_free(struct config **pointer)
 	free(config->log.file);
 	for (size_t i = 0; i < config->header.strip_count; i++)
 		free(config->header.strip[i]);
+	for (size_t i = 0; i < config->pepper_count; i++)
+		free(config->pepper_files[i]);
 	for (size_t i = 0; i < CONFIG_USER_COUNT; i++)
 		free(config->users[i]);
 	for (size_t i = 0; i < config->listener_count; i++)

@@ -13,6 +13,7 @@
 #include "common/address.h"
 #include "common/ipc.h"
 #include "common/network.h"
+#include "common/pepper.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,6 +28,7 @@ enum config_limits {
 	CONFIG_BACKENDS_MAX = 32,
 	CONFIG_SERVERS_MAX = 16, /* in one backend section */
 	CONFIG_HASHERS_MAX = 64,
+	CONFIG_PEPPERS_MAX = 8,
 	CONFIG_STRIP_MAX = 64,      /* names in header.strip */
 	CONFIG_FIELD_NAME_MAX = 76, /* octets of one */
 	CONFIG_NAME_MAX = 64,       /* octets of a section's title */
@@ -162,6 +164,9 @@ struct config {
 	char *users[CONFIG_USER_COUNT]; /* a name, or a number with its own group */
 	char *database_dsn;             /* secret; config_forget_secrets() wipes it */
 	char *database_dsn_file;        /* where it was read from; NULL: it stood in the file */
+	char *pepper_files[CONFIG_PEPPERS_MAX];
+	uint8_t peppers[CONFIG_PEPPERS_MAX][PEPPER_BYTES]; /* secret, likewise wiped */
+	size_t pepper_count;
 	struct config_log log;
 	struct config_password password;
 	struct config_guard guard;
@@ -188,7 +193,8 @@ struct config *config_load(const char *path, FILE *err) __attribute__((warn_unus
 /* Frees everything, wiping the secrets first; sets the pointer to NULL. */
 void config_free(struct config **config);
 
-/* Wipes what only auth may know (the DSN).  Every other child calls it first of all. */
+/* Wipes what only auth may know (the DSN, the peppers).  Every other child calls it first of all.
+ */
 void config_forget_secrets(struct config *config);
 
 /*

@@ -27,6 +27,7 @@ const struct config_section config_sections[CONFIG_SECTION_COUNT] = {
 	[CONFIG_SECTION_LOG] = {.name = "log"},
 	[CONFIG_SECTION_DATABASE] = {.name = "database"},
 	[CONFIG_SECTION_PASSWORD] = {.name = "password"},
+	[CONFIG_SECTION_CREDENTIAL] = {.name = "credential"},
 	[CONFIG_SECTION_GUARD] = {.name = "guard"},
 	[CONFIG_SECTION_TIMEOUTS] = {.name = "timeouts"},
 	[CONFIG_SECTION_LIMITS] = {.name = "limits"},
@@ -120,6 +121,8 @@ const struct config_option config_options[] = {
 	ROW(GUARD, "remember", DURATION, config, guard.remember_ms, DEFAULT("720h"),
 		RANGE(M, 1000 * H)),
 
+	ROW(CREDENTIAL, "pepper", PEPPERS, config, pepper_files),
+
 	ROW(TIMEOUTS, "handshake", DURATION, config, timeouts.handshake_ms, DEFAULT("15s"),
 		RANGE(S, 5 * M)),
 	ROW(TIMEOUTS, "unauthenticated", DURATION, config, timeouts.unauthenticated_ms,
@@ -200,7 +203,7 @@ bool config_option_is_list(const struct config_option *option)
 {
 	return option->type == CONFIG_TYPE_LISTENERS || option->type == CONFIG_TYPE_SERVERS ||
 	       option->type == CONFIG_TYPE_SOURCES || option->type == CONFIG_TYPE_FIELDS ||
-	       option->type == CONFIG_TYPE_NETWORKS;
+	       option->type == CONFIG_TYPE_NETWORKS || option->type == CONFIG_TYPE_PEPPERS;
 }
 
 const struct config_option *config_option_find(enum config_section_id section, const char *key)

@@ -15,6 +15,7 @@ enum config_section_id { /* in the order in which they are read: certificates be
 	CONFIG_SECTION_LOG,
 	CONFIG_SECTION_DATABASE,
 	CONFIG_SECTION_PASSWORD,
+	CONFIG_SECTION_CREDENTIAL,
 	CONFIG_SECTION_GUARD,
 	CONFIG_SECTION_TIMEOUTS,
 	CONFIG_SECTION_LIMITS,
@@ -54,6 +55,7 @@ enum config_type {
 	CONFIG_TYPE_SOURCES,   /* at most one IPv4 and one IPv6 address, no ports */
 	CONFIG_TYPE_FIELDS,    /* a list of names of header fields */
 	CONFIG_TYPE_NETWORKS,  /* a list of networks, for guard.trusted */
+	CONFIG_TYPE_PEPPERS,   /* a list of files with a key each */
 	CONFIG_TYPE_COUNT,
 };
 

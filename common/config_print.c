@@ -199,6 +199,20 @@ static bool print_networks(const struct config_option *option, const struct conf
 	return guard->trusted_count > 0;
 }
 
+static bool print_peppers(const struct config_option *option, const struct config *config,
+	const void *owner, FILE *out)
+{
+	(void)option;
+	(void)owner;
+	for (size_t i = 0; i < config->pepper_count; i++) {
+		fputs(i == 0 ? "{" : ", ", out);
+		print_quoted(config->pepper_files[i], out);
+	}
+	if (config->pepper_count > 0)
+		fputc('}', out);
+	return config->pepper_count > 0;
+}
+
 typedef bool print_function(const struct config_option *option, const struct config *config,
 	const void *owner, FILE *out);
 
@@ -219,6 +233,7 @@ static print_function *const printers[CONFIG_TYPE_COUNT] = {
 	[CONFIG_TYPE_SERVERS] = print_servers,
 	[CONFIG_TYPE_SOURCES] = print_sources,
 	[CONFIG_TYPE_FIELDS] = print_fields,
+	[CONFIG_TYPE_PEPPERS] = print_peppers,
 	[CONFIG_TYPE_NETWORKS] = print_networks,
 };
 

@@ -435,6 +435,41 @@ static bool set_networks(const struct config_option *option, const char *text,
 	return true;
 }
 
+/* ------------------------------------------------------------------- peppers */
+static bool set_peppers(const struct config_option *option, const char *text,
+	const struct config *config, void *owner, char why[CONFIG_WHY_MAX])
+{
+	struct config *whole = owner;
+
+	(void)option;
+	(void)config;
+	if (*text != '/') {
+		snprintf(why, CONFIG_WHY_MAX, "is not an absolute path; begin it with '/'");
+		return false;
+	}
+	if (whole->pepper_count == CONFIG_PEPPERS_MAX) {
+		snprintf(why, CONFIG_WHY_MAX, "is one too many; at most %d are allowed",
+			CONFIG_PEPPERS_MAX);
+		return false;
+	}
+	uint8_t *pepper = whole->peppers[whole->pepper_count];
+	if (pepper_read(text, pepper, why) != NULL)
+		return false;
+	for (size_t i = 0; i < whole->pepper_count; i++) {
+		if (memcmp(whole->peppers[i], pepper, PEPPER_BYTES) == 0) {
+			snprintf(why, CONFIG_WHY_MAX, "is given twice; remove one");
+			return false;
+		}
+	}
+	char *path = strdup(text);
+	if (path == NULL) {
+		snprintf(why, CONFIG_WHY_MAX, "cannot be kept: out of memory");
+		return false;
+	}
+	whole->pepper_files[whole->pepper_count++] = path;
+	return true;
+}
+
 /* -------------------------------------------------------------------- types */
 typedef bool set_function(const struct config_option *option, const char *text,
 	const struct config *config, void *owner, char why[CONFIG_WHY_MAX]);
@@ -455,6 +490,7 @@ static set_function *const setters[CONFIG_TYPE_COUNT] = {
 	[CONFIG_TYPE_SERVERS] = set_servers,
 	[CONFIG_TYPE_SOURCES] = set_sources,
 	[CONFIG_TYPE_FIELDS] = set_fields,
+	[CONFIG_TYPE_PEPPERS] = set_peppers,
 	[CONFIG_TYPE_NETWORKS] = set_networks,
 };
 

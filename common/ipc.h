@@ -30,7 +30,8 @@ enum {
 	IPC_PATH_MAX = 320,    /* octets of an address: 64 + 1 + 255 (RFC 5321 4.5.3.1) */
 	IPC_PHC_MAX = 256,     /* octets of a stored hash */
 	IPC_QUEUE_ID_MAX = 64, /* octets of a backend's queue id */
-	IPC_METER_NAME_MAX = 32,
+	IPC_METER_NAME_MAX = 48,
+	IPC_HELO_MAX = 255, /* octets of what a client calls itself; the rest is cut off */
 	IPC_TOKEN_MAX = 32, /* octets of an account's token for abuse reports */
 };
 
@@ -88,6 +89,8 @@ struct ipc_auth_request { /* id: the session's */
 	uint16_t login_len, secret_len;
 	uint8_t login[IPC_LOGIN_MAX];
 	uint8_t secret[IPC_SECRET_MAX];
+	uint8_t helo_len;
+	uint8_t helo[IPC_HELO_MAX];
 };
 
 enum ipc_auth_result {
@@ -203,6 +206,7 @@ struct ipc_done {   /* INTENT_DONE, OUTCOME_DONE */
 /* ATTACH_SESSION, SESSION_END, AUTH_CANCEL; id: the session's.  ATTACH_SESSION repeats its verdict,
  * the login by which auth looks again among it; the others need nothing of it. */
 struct ipc_session {
+	struct address_key client; /* the request's, by which a credential may be bound */
 	uint64_t account, credential, version, password_version;
 	uint64_t message_bytes;
 	uint32_t recipients;

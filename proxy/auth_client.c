@@ -119,6 +119,7 @@ bool auth_client_login(
 static struct ipc_session announcement(const struct session *session)
 {
 	return (struct ipc_session){
+		.client = address_prefix(&session->client, 32, 128),
 		.account = session->account,
 		.credential = session->credential,
 		.version = session->version,

@@ -72,6 +72,8 @@ static enum flow ask(struct session *session, const uint8_t *login, size_t login
 		request->secret_len = (uint16_t)secret_len;
 		memcpy(request->login, login, login_len);
 		memcpy(request->secret, secret, secret_len);
+		request->helo_len = (uint8_t)strnlen(session->helo, IPC_HELO_MAX);
+		memcpy(request->helo, session->helo, request->helo_len);
 		slot->len = sizeof *request;
 		sent = auth_client_login(session->worker->auth, session, request);
 	}

@@ -69,7 +69,7 @@ class Configuration:
         return "\n".join(lines) + "\n"
 
 
-def make(layout, *, ports, dsn, backend, as_root):
+def make(layout, *, ports, dsn, pepper, backend, as_root):
     """The sandbox's own settings; ports: smtps, submission, admin, ipv6."""
     conf = Configuration()
     conf.section("").update(hostname="submit.example.test", workers=2, runtime_directory=layout.path("run"))
@@ -77,6 +77,7 @@ def make(layout, *, ports, dsn, backend, as_root):
         conf.section("users").update(USERS)
     conf.section("log").update(file=layout.path("log", "postern.log"), level="debug")
     conf.section("database").update(dsn=dsn)
+    conf.section("credential").update(pepper=List([pepper]))
     conf.section("certificate", "default").update(chain=layout.path("tls", "server.pem"),
                                                   key=layout.path("tls", "server.key"))
     for name, mode in (("submissions", "implicit"), ("submission", "starttls")):

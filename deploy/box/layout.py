@@ -2,6 +2,7 @@
 """Where things lie in a sandbox's directory, and the file `env` that tells others.
 
     env postern.conf     for people and tests
+    pepper               the key of generated credentials
     tls/ mail/ log/      certificates, captured messages, logs
     run/ pids/           Postern's runtime directory; which processes were started
     postgres/            data and socket (or a link, see private_directory())

@@ -515,7 +515,8 @@ static void test_quota_rows(void **state)
 	assert_false(quota(0, "", 0, 0, 0, &out)); /* granted, but when? */
 	assert_false(quota(4, "", 0, 0, 0, &out));
 	assert_false(quota(-1, "", 0, 0, 0, &out));
-	assert_false(quota(1, "a meter with a name that is longer than 32", 1, 1, 0, &out));
+	assert_false(
+		quota(1, "a meter with a name that is longer than all of the 48", 1, 1, 0, &out));
 	assert_false(quota(1, "m", -1, 1, 0, &out));
 }
 

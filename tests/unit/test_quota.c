@@ -55,18 +55,60 @@ static void test_cases(void **state)
 					       cases[i].result, cases[i].meter, cases[i].reset_s),
 				       got;
 		quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
-		if (quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS, &got) != cases[i].remembered)
+		if (quota_known_empty(quota, ACCOUNT, 0, VERSION, NOW_MS, &got) !=
+			cases[i].remembered)
 			fail_msg("%s: got %d, want %d", cases[i].name, !cases[i].remembered,
 				cases[i].remembered);
 		if (cases[i].remembered) {
 			assert_int_equal(got.limit, 5);
 			assert_true(quota_known_empty(
-				quota, ACCOUNT, VERSION, NOW_MS + cases[i].ms - 1, &got));
-			if (quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS + cases[i].ms, &got))
+				quota, ACCOUNT, 0, VERSION, NOW_MS + cases[i].ms - 1, &got));
+			if (quota_known_empty(
+				    quota, ACCOUNT, 0, VERSION, NOW_MS + cases[i].ms, &got))
 				fail_msg("%s: remembered for too long", cases[i].name);
 		}
 		quota_destroy(&quota);
 	}
+}
+
+static void test_a_credentials_own_meter_tells_of_its_sessions_only(void **state)
+{
+	enum { FIRST = 5, SECOND = 6 };
+	struct quota *quota = quota_new(NULL, NULL, NULL, NULL);
+	const struct take take = {
+		.account = ACCOUNT, .credential = FIRST, .messages = 1, .recipients = 1};
+	struct query_quota_row got, row = row_of(QUERY_QUOTA_REFUSED,
+					    "messages per hour of this credential", WALL_S + 9);
+
+	(void)state;
+	quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
+	assert_true(quota_known_empty(quota, ACCOUNT, FIRST, VERSION, NOW_MS, &got));
+	assert_int_equal(got.meter_len, strlen("messages per hour of this credential"));
+	assert_false(quota_known_empty(quota, ACCOUNT, SECOND, VERSION, NOW_MS, &got));
+	assert_false(quota_known_empty(quota, ACCOUNT, 0, VERSION, NOW_MS, &got));
+	/* An account's id and a credential's number are not the same thing. */
+	assert_false(quota_known_empty(quota, FIRST, 0, VERSION, NOW_MS, &got));
+	quota_forget(quota, ACCOUNT, FIRST);
+	assert_false(quota_known_empty(quota, ACCOUNT, FIRST, VERSION, NOW_MS, &got));
+	quota_destroy(&quota);
+}
+
+static void test_the_accounts_meter_tells_of_all_its_sessions(void **state)
+{
+	enum { CREDENTIAL = 5 };
+	struct quota *quota = quota_new(NULL, NULL, NULL, NULL);
+	const struct take take = {
+		.account = ACCOUNT, .credential = CREDENTIAL, .messages = 1, .recipients = 1};
+	struct query_quota_row got,
+		row = row_of(QUERY_QUOTA_REFUSED, "messages per hour", WALL_S + 9);
+
+	(void)state;
+	quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
+	assert_true(quota_known_empty(quota, ACCOUNT, 0, VERSION, NOW_MS, &got));
+	assert_true(quota_known_empty(quota, ACCOUNT, CREDENTIAL + 1, VERSION, NOW_MS, &got));
+	quota_forget(quota, ACCOUNT, CREDENTIAL);
+	assert_false(quota_known_empty(quota, ACCOUNT, 0, VERSION, NOW_MS, &got));
+	quota_destroy(&quota);
 }
 
 static void test_another_version_or_account_is_not_meant(void **state)
@@ -77,13 +119,13 @@ static void test_another_version_or_account_is_not_meant(void **state)
 
 	(void)state;
 	quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
-	assert_false(quota_known_empty(quota, ACCOUNT + 1, VERSION, NOW_MS, &row));
-	assert_true(quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS, &row));
+	assert_false(quota_known_empty(quota, ACCOUNT + 1, 0, VERSION, NOW_MS, &row));
+	assert_true(quota_known_empty(quota, ACCOUNT, 0, VERSION, NOW_MS, &row));
 	/* The operator raised the limit: the row has another version. */
-	assert_false(quota_known_empty(quota, ACCOUNT, VERSION + 1, NOW_MS, &row));
+	assert_false(quota_known_empty(quota, ACCOUNT, 0, VERSION + 1, NOW_MS, &row));
 	quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
-	quota_forget(quota, ACCOUNT);
-	assert_false(quota_known_empty(quota, ACCOUNT, VERSION, NOW_MS, &row));
+	quota_forget(quota, ACCOUNT, 0);
+	assert_false(quota_known_empty(quota, ACCOUNT, 0, VERSION, NOW_MS, &row));
 	quota_destroy(&quota);
 }
 
@@ -98,9 +140,9 @@ static void test_memory_is_bounded(void **state)
 		take.account = i;
 		quota_remember(quota, &take, VERSION, &row, NOW_MS, WALL_S);
 	}
-	assert_false(quota_known_empty(quota, 10, VERSION, NOW_MS, &row));
-	assert_true(quota_known_empty(quota, 11, VERSION, NOW_MS, &row));
-	assert_true(quota_known_empty(quota, QUOTA_MEMORY_MAX + 10, VERSION, NOW_MS, &row));
+	assert_false(quota_known_empty(quota, 10, 0, VERSION, NOW_MS, &row));
+	assert_true(quota_known_empty(quota, 11, 0, VERSION, NOW_MS, &row));
+	assert_true(quota_known_empty(quota, QUOTA_MEMORY_MAX + 10, 0, VERSION, NOW_MS, &row));
 	quota_destroy(&quota);
 }
 
@@ -143,6 +185,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_a_credentials_own_meter_tells_of_its_sessions_only),
+		cmocka_unit_test(test_the_accounts_meter_tells_of_all_its_sessions),
 		cmocka_unit_test(test_another_version_or_account_is_not_meant),
 		cmocka_unit_test(test_memory_is_bounded),
 		cmocka_unit_test(test_a_broken_proxys_amounts_are_not_asked),

@@ -28,6 +28,7 @@ enum { PATIENCE_MS = 5000, QUEUE = 4, SESSION = 77, TRANSACTION = 88, ACCOUNT = 
 static struct event_base *base;
 static struct service *service;
 static struct dsn *dsn;
+static struct credential_keys *keys;
 static struct config config = {.password = {.memory_bytes = 8 << 20,
 				       .passes = 1,
 				       .memory_budget_bytes = 64 << 20,
@@ -120,7 +121,10 @@ static int setup(void **state)
 	dsn = dsn_resolve("host=/nonexistent user=nobody", false, NULL, err, sizeof err);
 	if (base == NULL || dsn == NULL)
 		return 1;
-	service = service_new(base, &start, dsn);
+	keys = credential_keys_new(config.peppers, 0);
+	if (keys == NULL)
+		return 1;
+	service = service_new(base, &start, dsn, keys);
 	if (service == NULL)
 		return 1;
 	attach(0);
@@ -134,6 +138,7 @@ static int teardown(void **state)
 	close(proxies[0]);
 	close(proxies[1]);
 	service_destroy(&service);
+	credential_keys_destroy(&keys);
 	dsn_destroy(&dsn);
 	event_base_free(base);
 	return secret_in_use() != 0;
