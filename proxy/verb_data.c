@@ -524,11 +524,12 @@ void intent_answer(struct session *session, bool ok)
 	struct transaction *t = session->transaction;
 
 	session->deadline_ms = 0;
-	if (!ok || session->backend == NULL) {
+	if (!ok || session->revoked || session->backend == NULL) {
 		relay_drop(session);
-		t->reason = "intent not recorded";
+		t->reason = session->revoked ? "revoked" : "intent not recorded";
 		transaction_settle(session, IPC_OUTCOME_ABORTED);
-		session_reply(session, REPLY_POLICY_UNAVAILABLE);
+		if (!session->revoked) /* session_boundary() says that one */
+			session_reply(session, REPLY_POLICY_UNAVAILABLE);
 		data_finish(session);
 		return;
 	}

@@ -251,6 +251,35 @@ def test_the_end_of_data_was_sent_the_reply_comes_first(nodes, answer, code):
     observe.settle(nodes.second)
 
 
+def test_the_end_of_data_came_with_the_revocation(nodes):
+    """Both wait for the proxy when it wakes up: the server behind is not told of the end."""
+    for _ in range(3):
+        login = nodes.account()
+        nodes.backend.reset()
+        with nodes.second.session(user=login, password=login) as client:
+            changed = observe.Change(nodes.second)
+            client.mail(login, [RECIPIENT])
+            client.command("DATA", 354)
+            client.send(b"Subject: never\r\n\r\nsome")
+            session = harness.wait_until(nodes.backend.mail_sessions, "the backend's session")[0]
+            harness.wait_until(lambda session=session: b"some" in session.received or b"Subject" in session.received,
+                               "the body's start")
+            proxies = observe.proxies(nodes.second).values()
+            for pid in proxies:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                client.send(b"thing\r\n.\r\n")
+                nodes.first.ctl("account", "disable", login)
+                harness.wait_until(lambda changed=changed: changed("sessions_revoked_total") == 1, "the revocation")
+            finally:
+                for pid in proxies:
+                    os.kill(pid, signal.SIGCONT)
+            assert client.reply().text == REVOKED
+            client.expect_end()
+        assert session.complete == []
+        observe.settle(nodes.second)
+
+
 @pytest.mark.parametrize("pending", ["MAIL", "RCPT", "DATA"])
 def test_between_the_commands_of_a_transaction(nodes, pending):
     """The backend is slow with a reply, or a transaction is open: 421, and nothing more."""
