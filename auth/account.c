@@ -59,8 +59,9 @@ struct account_cache {
 	uint64_t last_ticket;
 	size_t bytes, waiting;
 	bool fed;
-	uint64_t generation; /* everything that was looked up under another one may have changed */
-	uint64_t changes;    /* how many were told */
+	/* What was looked up under another one may have changed.  Never 0. */
+	uint64_t generation;
+	uint64_t changes;               /* how many were told */
 	uint64_t changed[CHANGES_KEPT]; /* the last of them, by number */
 	LIST_HEAD(, entry) buckets[BUCKETS];
 };
@@ -95,6 +96,7 @@ struct account_cache *account_cache_new(const struct account_cache_settings *set
 	if (cache == NULL)
 		return NULL;
 	cache->settings = *settings;
+	cache->generation = 1;
 	TAILQ_INIT(&cache->used);
 	cache->tickets = idmap_new();
 	if (cache->tickets == NULL)
@@ -366,8 +368,10 @@ void account_cache_forget(struct account_cache *cache, const uint8_t *login, siz
 {
 	struct entry *entry = find(cache, login, login_len);
 
-	if (entry != NULL)
-		entry->changed = true; /* the memory may be in use by a caller */
+	if (entry == NULL)
+		return;
+	entry->changed = true; /* the memory may be in use by a caller */
+	entry->flight_generation = 0;
 }
 
 void account_cache_changed(struct account_cache *cache, uint64_t account)

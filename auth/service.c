@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-	ACCOUNTS_MAX = 16 * 1024,
-	ACCOUNT_BYTES_MAX = 32 * 1024 * 1024,
+	ACCOUNTS_MAX = 64 * 1024,
+	ACCOUNT_BYTES_MAX = 64 * 1024 * 1024,
 	DATABASE_QUEUE_MAX = 4096,
 	POOL_TICK_MS = 100,
 	SETTLE_MS = 3000,              /* draining: for give-backs after the last proxy left */

@@ -215,6 +215,18 @@ static void test_a_change_during_a_look_up(void **state)
 	}
 }
 
+static void test_forget_is_for_the_look_up_in_flight_too(void **state)
+{
+	(void)state;
+	open_cache(10, 1 << 20);
+	get("alice", false, 0, 1);
+	account_cache_forget(cache, (const uint8_t *)"alice", 5);
+	answer(0, 77, 1);
+	assert_int_equal(told.account[0], 77);
+	assert_null(peek("alice", 1));
+	account_cache_destroy(&cache);
+}
+
 static void test_a_look_up_that_more_changes_outlived_than_are_kept(void **state)
 {
 	(void)state;
@@ -408,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_told_of_changes_it_trusts_for_longer),
 		cmocka_unit_test(test_a_change_forgets_that_account_under_every_login),
 		cmocka_unit_test(test_a_change_during_a_look_up),
+		cmocka_unit_test(test_forget_is_for_the_look_up_in_flight_too),
 		cmocka_unit_test(test_a_look_up_that_more_changes_outlived_than_are_kept),
 		cmocka_unit_test(test_fresh_is_a_look_up_that_begins_later),
 		cmocka_unit_test(test_what_is_remembered_for_an_outage),
