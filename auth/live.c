@@ -25,7 +25,7 @@ struct live_account {
 	uint64_t ticket; /* of the look-up in flight; 0: none */
 	uint64_t asked_round;
 	uint16_t asked_len;
-	uint8_t asked[IPC_LOGIN_MAX];
+	uint8_t *asked; /* the login, while it is looked up: the session may be gone */
 };
 
 struct live {
@@ -103,6 +103,7 @@ static void drop_if_empty(struct live *live, struct live_account *account)
 	if (account->ticket != 0)
 		idmap_take(live->flights, account->ticket);
 	idmap_take(live->by_id, account->id);
+	free(account->asked);
 	free(account);
 }
 
@@ -158,6 +159,13 @@ static const struct live_session *first_unchecked(const struct live_account *acc
 	return NULL;
 }
 
+static void forget_asked(struct live_account *account)
+{
+	free(account->asked);
+	account->asked = NULL;
+	account->ticket = 0;
+}
+
 static void check_asked(struct live *live, struct live_account *account, const struct account *row)
 {
 	struct live_session *session = LIST_FIRST(&account->sessions), *next;
@@ -185,9 +193,9 @@ static void on_row(
 	if (answer == ACCOUNT_UNAVAILABLE)
 		live->paused_until_ms = live->now_ms + LIVE_RETRY_MS;
 	if (account != NULL) {
-		account->ticket = 0;
 		if (answer != ACCOUNT_UNAVAILABLE)
 			check_asked(live, account, row);
+		forget_asked(account);
 		set_queued(live, account, first_unchecked(account) != NULL);
 		drop_if_empty(live, account);
 	}
@@ -201,15 +209,16 @@ static bool ask(struct live *live, struct live_account *account)
 
 	if (session == NULL)
 		return true;
+	account->asked = malloc(session->login_len);
 	account->ticket = ++live->last_ticket;
-	account->asked_round = account->round;
-	account->asked_len = session->login_len;
-	memcpy(account->asked, session->login, session->login_len);
-	if (!idmap_put(live->flights, account->ticket, account)) {
-		account->ticket = 0;
+	if (account->asked == NULL || !idmap_put(live->flights, account->ticket, account)) {
+		forget_asked(account);
 		set_queued(live, account, true);
 		return false;
 	}
+	account->asked_round = account->round;
+	account->asked_len = session->login_len;
+	memcpy(account->asked, session->login, session->login_len);
 	live->in_flight++;
 	account_cache_get(live->accounts, account->asked, account->asked_len, true, live->now_ms,
 		on_row, live, account->ticket);
