@@ -274,6 +274,11 @@ void authenticate_cancel(struct authenticate *a, uint64_t token)
 	login_destroy(login);
 }
 
+void authenticate_stored(struct authenticate *a, uint64_t token, bool stored)
+{
+	rehash_stored(a->rehash, token, stored, clock_monotonic_ms());
+}
+
 size_t authenticate_count(const struct authenticate *a)
 {
 	return idmap_count(a->logins);
@@ -288,8 +293,16 @@ struct authenticate *authenticate_new(
 		return NULL;
 	a->base = base;
 	a->settings = *settings;
+	const struct rehash_settings rehash = {
+		.pool = settings->pool,
+		.cost = settings->cost,
+		.store = settings->store,
+		.arg = settings->arg,
+	};
+	a->rehash = rehash_new(&rehash);
 	a->logins = idmap_new();
-	if (a->logins == NULL || !password_make_dummy(&settings->cost, a->dummy))
+	if (a->rehash == NULL || a->logins == NULL ||
+		!password_make_dummy(&settings->cost, a->dummy))
 		authenticate_destroy(&a);
 	return a;
 }
@@ -312,5 +325,6 @@ void authenticate_destroy(struct authenticate **pointer)
 	if (a->logins != NULL)
 		idmap_each(a->logins, destroy_one, a);
 	idmap_destroy(&a->logins);
+	rehash_destroy(&a->rehash);
 	free(a);
 }

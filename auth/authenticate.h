@@ -22,6 +22,7 @@
 #include "auth/hash_pool.h"
 #include "auth/login_cache.h"
 #include "auth/password.h"
+#include "auth/rehash.h"
 #include "common/ipc.h"
 
 #include <event2/event.h>
@@ -49,6 +50,9 @@ struct authenticate_settings {
 	struct credential_uses *uses;
 	struct password_cost cost; /* of the dummy */
 	uint64_t hash_budget;      /* bytes of all hashes at once; see hash_fits() */
+	/* Stores a better hash of an account; see rehash.h.  For authenticate_stored(). */
+	bool (*store)(
+		void *arg, uint64_t token, const struct rehash_wanted *wanted, const char *new);
 	authenticate_done *done;
 	void *arg;
 };
@@ -72,6 +76,9 @@ void authenticate_cancel(struct authenticate *authenticate, uint64_t token);
 
 /* hash_pool_done and the only user of the pool. */
 void authenticate_hashed(const struct hash_pool_result *result, void *authenticate, uint64_t token);
+
+/* The end of what settings.store began: whether the old hash was still there. */
+void authenticate_stored(struct authenticate *authenticate, uint64_t token, bool stored);
 
 size_t authenticate_count(const struct authenticate *authenticate);
 

@@ -32,7 +32,18 @@ static bool hash_fits(const struct authenticate *a, const struct password_hash *
 	       hash->cost.memory_bytes <= a->settings.cost.memory_bytes;
 }
 
-/* Whether the row has a hash that may be computed here; sets the cost. */
+/* Sets the cost, and keeps what is to be replaced. */
+static void note_hash(
+	struct login *login, const struct account *account, const struct password_hash *hash)
+{
+	login->cost = hash->cost;
+	login->stored_len = 0;
+	if (!password_needs_rehash(hash, &login->owner->settings.cost))
+		return;
+	login->stored_len = account->phc_len;
+	memcpy(login->stored, account->phc, account->phc_len);
+}
+
 bool login_has_usable_hash(struct login *login, const struct account *account)
 {
 	struct password_hash hash;
@@ -47,7 +58,7 @@ bool login_has_usable_hash(struct login *login, const struct account *account)
 		if (parsed == PASSWORD_PARSED || parsed == PASSWORD_TOO_COSTLY)
 			why = "the stored hash needs more than password.memory_budget allows";
 		if (usable)
-			login->cost = hash.cost;
+			note_hash(login, account, &hash);
 		sodium_memzero(&hash, sizeof hash);
 	}
 	if (!usable)
@@ -82,13 +93,28 @@ void login_submit_dummy(struct login *login, enum reason reason)
 	login_submit(login, a->dummy, strlen(a->dummy));
 }
 
+/* The answer leaves first: this only takes a place behind all log-ins. */
+static void begin_rehash(struct login *login, uint64_t now_ms)
+{
+	const struct rehash_wanted wanted = {
+		.account = login->verdict.account,
+		.version = login->verdict.version,
+		.old = login->stored,
+		.old_len = login->stored_len,
+	};
+
+	if (login->stored_len != 0)
+		rehash_start(login->owner->rehash, ++login->owner->last_token, &wanted,
+			&login->secret, now_ms);
+}
+
 void authenticate_hashed(const struct hash_pool_result *result, void *arg, uint64_t token)
 {
 	struct authenticate *a = arg;
 	struct login *login = idmap_get(a->logins, token);
 	uint64_t now_ms = clock_monotonic_ms();
 
-	if (login == NULL)
+	if (rehash_hashed(a->rehash, result, token, now_ms) || login == NULL)
 		return;
 	if (result->outcome == IPC_HASH_FAILED) {
 		login_unavailable(login, "hash");
@@ -98,6 +124,7 @@ void authenticate_hashed(const struct hash_pool_result *result, void *arg, uint6
 	if (result->outcome == IPC_HASH_MATCH && login->reason == REASON_NONE) {
 		login_cache_add(a->settings.verified, login->verdict.account,
 			login->verdict.version, login->secret->bytes, login->secret->len, now_ms);
+		begin_rehash(login, now_ms);
 		login_ok(login, false);
 		return;
 	}

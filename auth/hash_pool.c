@@ -22,7 +22,9 @@
 enum { OVERDUE_MAX = 256 };
 
 struct job {
-	struct hash_ticket ticket; /* while it waits */
+	struct hash_ticket ticket; /* while it waits, in the queue or among pool->makes */
+	bool make;
+	struct password_cost cost; /* of what is made */
 	struct process *process;   /* while it runs */
 	uint64_t since_us;         /* it waits */
 	uint64_t token, deadline_ms;
@@ -37,6 +39,7 @@ struct process {
 	struct channel *channel; /* NULL: away */
 	uint64_t busy;           /* number of the frame that it works on; 0: idle */
 	uint64_t since_us;
+	bool makes;      /* ... a new hash */
 	struct job *job; /* NULL with busy: its client left */
 };
 
@@ -46,6 +49,8 @@ struct hash_pool {
 	struct event *kick; /* dispatches from the loop */
 	struct process processes[CONFIG_HASHERS_MAX];
 	struct hash_queue *queue;
+	TAILQ_HEAD(, hash_ticket) makes;
+	size_t make_count; /* waiting, and the one at work */
 	struct idmap *jobs;
 	uint64_t last_number;
 };
@@ -69,22 +74,28 @@ static void job_destroy(struct hash_pool *pool, struct job *job)
 {
 	if (job->process != NULL)
 		job->process->job = NULL;
+	else if (job->make)
+		TAILQ_REMOVE(&pool->makes, &job->ticket, link);
 	else if (job->ticket.lane != NULL)
 		hash_queue_remove(pool->queue, &job->ticket);
+	pool->make_count -= job->make;
 	tell_depth(pool);
 	idmap_take(pool->jobs, job->token);
 	sodium_memzero(job, sizeof *job);
 	free(job);
 }
 
-static void end_job(
-	struct hash_pool *pool, struct job *job, enum ipc_hash_outcome outcome, uint64_t wall_us)
+static void end_job(struct hash_pool *pool, struct job *job, const struct hash_pool_result *result)
 {
-	const struct hash_pool_result result = {.outcome = outcome, .wall_us = wall_us};
 	uint64_t token = job->token;
 
 	job_destroy(pool, job);
-	pool->settings.done(&result, pool->settings.arg, token);
+	pool->settings.done(result, pool->settings.arg, token);
+}
+
+static void fail_job(struct hash_pool *pool, struct job *job)
+{
+	end_job(pool, job, &(struct hash_pool_result){.outcome = IPC_HASH_FAILED});
 }
 
 /* ---------------------------------------------------------------- processes */
@@ -119,7 +130,7 @@ static void lose(struct process *process, const char *reason)
 		counter_add(COUNTER_HASH_CRASHES, 1);
 	process->busy = 0;
 	if (job != NULL)
-		end_job(pool, job, IPC_HASH_FAILED, 0);
+		fail_job(pool, job);
 }
 
 static void on_close(struct channel *channel, const char *reason, void *arg)
@@ -136,7 +147,9 @@ static void on_frame(
 	struct hash_pool *pool = process->pool;
 
 	(void)channel;
-	if (type != IPC_HASH_RESULT || process->busy == 0 || id != process->busy) {
+	if (type != IPC_HASH_RESULT || process->busy == 0 || id != process->busy ||
+		(result->outcome != IPC_HASH_FAILED &&
+			(result->outcome == IPC_HASH_MADE) != process->makes)) {
 		lose(process, "an answer to nothing");
 		return;
 	}
@@ -144,8 +157,13 @@ static void on_frame(
 	process->busy = 0;
 	event_active(pool->kick, EV_TIMEOUT, 1);
 	if (process->job != NULL)
-		end_job(pool, process->job, (enum ipc_hash_outcome)result->outcome,
-			clock_monotonic_us() - process->since_us);
+		end_job(pool, process->job,
+			&(struct hash_pool_result){
+				.outcome = (enum ipc_hash_outcome)result->outcome,
+				.wall_us = clock_monotonic_us() - process->since_us,
+				.phc = process->makes ? result->phc : NULL,
+				.phc_len = result->phc_len,
+			});
 }
 
 void hash_pool_attach(struct hash_pool *pool, unsigned index, int fd)
@@ -179,6 +197,11 @@ static void dispatch(struct hash_pool *pool, struct process *process, struct job
 	struct ipc_hash_request request;
 
 	memset(&request, 0, sizeof request);
+	if (job->make) {
+		request.memory_bytes = job->cost.memory_bytes;
+		request.passes = job->cost.passes;
+		TAILQ_REMOVE(&pool->makes, &job->ticket, link);
+	}
 	request.phc_len = job->phc_len;
 	memcpy(request.phc, job->phc, job->phc_len);
 	request.secret_len = (uint16_t)job->secret->len;
@@ -186,6 +209,7 @@ static void dispatch(struct hash_pool *pool, struct process *process, struct job
 	counter_add(COUNTER_HASH_WAIT_US, clock_monotonic_us() - job->since_us);
 	job->process = process;
 	process->job = job;
+	process->makes = job->make;
 	process->busy = ++pool->last_number;
 	process->since_us = clock_monotonic_us();
 	/* A channel that does not take it tells on_close from the loop, which ends the job. */
@@ -194,19 +218,47 @@ static void dispatch(struct hash_pool *pool, struct process *process, struct job
 	sodium_memzero(&request, sizeof request);
 }
 
+/* One at a time: a log-in that comes finds the other processes. */
+static bool is_making(const struct hash_pool *pool)
+{
+	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
+		if (pool->processes[i].busy != 0 && pool->processes[i].makes)
+			return true;
+	}
+	return false;
+}
+
 static void on_kick(evutil_socket_t fd, short what, void *arg)
 {
 	struct hash_pool *pool = arg;
 
 	(void)fd;
 	(void)what;
-	while (hash_pool_waiting(pool) > 0) {
-		struct process *process = idle_process(pool);
-		if (process == NULL)
-			break;
+	struct process *process = idle_process(pool);
+	for (; process != NULL && hash_pool_waiting(pool) > 0; process = idle_process(pool))
 		dispatch(pool, process, job_of(hash_queue_pop(pool->queue)));
-	}
 	tell_depth(pool);
+	process = idle_process(pool);
+	if (process != NULL && !is_making(pool) && !TAILQ_EMPTY(&pool->makes))
+		dispatch(pool, process, job_of(TAILQ_FIRST(&pool->makes)));
+}
+
+/* Puts the job where it waits. */
+static bool enter(struct hash_pool *pool, struct job *job, const struct hash_job *wanted)
+{
+	if (wanted->phc != NULL) {
+		bool room = hash_queue_push(
+			pool->queue, &job->ticket, wanted->class, wanted->owner, &wanted->network);
+		counter_add(COUNTER_HASH_OVERFLOWS, !room);
+		return room;
+	}
+	if (hash_pool_waiting(pool) > 0 || pool->make_count == HASH_POOL_MAKES_MAX)
+		return false;
+	job->make = true;
+	job->cost = wanted->cost;
+	TAILQ_INSERT_TAIL(&pool->makes, &job->ticket, link);
+	pool->make_count++;
+	return true;
 }
 
 bool hash_pool_submit(struct hash_pool *pool, const struct hash_job *wanted, uint64_t now_ms)
@@ -218,9 +270,7 @@ bool hash_pool_submit(struct hash_pool *pool, const struct hash_job *wanted, uin
 		free(job);
 		return false;
 	}
-	if (!hash_queue_push(
-		    pool->queue, &job->ticket, wanted->class, wanted->owner, &wanted->network)) {
-		counter_add(COUNTER_HASH_OVERFLOWS, 1);
+	if (!enter(pool, job, wanted)) {
 		free(idmap_take(pool->jobs, wanted->token));
 		return false;
 	}
@@ -229,7 +279,8 @@ bool hash_pool_submit(struct hash_pool *pool, const struct hash_job *wanted, uin
 	job->since_us = clock_monotonic_us();
 	job->secret = wanted->secret;
 	job->phc_len = (uint16_t)wanted->phc_len;
-	memcpy(job->phc, wanted->phc, wanted->phc_len);
+	if (wanted->phc != NULL)
+		memcpy(job->phc, wanted->phc, wanted->phc_len);
 	tell_depth(pool);
 	event_active(pool->kick, EV_TIMEOUT, 1);
 	return true;
@@ -272,7 +323,7 @@ void hash_pool_tick(struct hash_pool *pool, uint64_t now_ms)
 
 	idmap_each(pool->jobs, note_overdue, &overdue);
 	for (size_t i = 0; i < overdue.count; i++)
-		end_job(pool, overdue.jobs[i], IPC_HASH_FAILED, 0);
+		fail_job(pool, overdue.jobs[i]);
 	for (size_t i = 0; i < CONFIG_HASHERS_MAX; i++) {
 		struct process *process = &pool->processes[i];
 		if (process->busy != 0 && now_ms > process->since_us / 1000 + HASH_POOL_HANG_MS)
@@ -288,6 +339,7 @@ struct hash_pool *hash_pool_new(struct event_base *base, const struct hash_pool_
 	if (pool == NULL)
 		return NULL;
 	pool->base = base;
+	TAILQ_INIT(&pool->makes);
 	pool->settings = *settings;
 	for (unsigned i = 0; i < CONFIG_HASHERS_MAX; i++) {
 		pool->processes[i].pool = pool;

@@ -10,6 +10,7 @@
 #define AUTH_HASH_POOL_H
 
 #include "auth/hash_queue.h"
+#include "auth/password.h"
 #include "common/ipc.h"
 #include "common/secret.h"
 
@@ -20,6 +21,7 @@
 
 enum {
 	HASH_POOL_HANG_MS = 30 * 1000, /* a process that takes longer loses its channel */
+	HASH_POOL_MAKES_MAX = 4,       /* new hashes that wait; one at a time is made */
 };
 
 struct hash_pool;
@@ -27,6 +29,8 @@ struct hash_pool;
 struct hash_pool_result {
 	enum ipc_hash_outcome outcome; /* FAILED: crash, deadline, no memory; answer 454 */
 	uint64_t wall_us;              /* from dispatch to answer; 0 when it was never dispatched */
+	const uint8_t *phc; /* the new hash of IPC_HASH_MADE, during the call; else NULL */
+	size_t phc_len;
 };
 
 /* May submit, and may cancel its own token only. */
@@ -52,14 +56,17 @@ struct hash_job {
 	struct address_key network; /* of the client */
 	uint64_t token;             /* not in the pool yet */
 	uint64_t deadline_ms;
-	const char *phc; /* copied */
+	const char *phc; /* copied; NULL: make a new hash, of this cost */
 	size_t phc_len;
+	struct password_cost cost;
 	const struct secret *secret; /* stays the caller's, until done or hash_pool_cancel() */
 };
 
 /*
- * Queues a job.  true: done is called exactly once, never before return, unless cancelled.  false:
- * the queue is full, or there is no memory; answer 454.
+ * Queues a job.  New hashes are made when no log-in waits, one at a time, and not even queued while
+ * one does: they can wait for the next log-in of their account.  true: done is called exactly once,
+ * never before return, unless cancelled.  false: the queue is full, or there is no memory; answer
+ * 454.
  */
 bool hash_pool_submit(struct hash_pool *pool, const struct hash_job *job, uint64_t now_ms)
 	__attribute__((warn_unused_result));

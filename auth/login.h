@@ -12,6 +12,7 @@
 #include "auth/authenticate.h"
 #include "auth/guard.h"
 #include "auth/pace.h"
+#include "auth/rehash.h"
 #include "common/idmap.h"
 #include "common/secret.h"
 
@@ -58,6 +59,8 @@ struct login {
 	struct secret *secret;
 	struct event *timer;       /* of its wait, then of its refusal */
 	struct password_cost cost; /* of the hash that is computed */
+	uint16_t stored_len;       /* of that hash when a better one is to take its place; else 0 */
+	char stored[PASSWORD_PHC_MAX];
 	struct ipc_auth_verdict verdict;
 	struct login_generated generated;
 	uint8_t helo_len;
@@ -73,6 +76,7 @@ struct authenticate {
 	struct idmap *logins;
 	uint64_t last_token;
 	size_t waiting; /* log-ins that the guard slows down */
+	struct rehash *rehash;
 	char dummy[PASSWORD_PHC_MAX + 1];
 };
 

@@ -184,8 +184,8 @@ enum password_verdict password_verify(
 
 bool password_needs_rehash(const struct password_hash *hash, const struct password_cost *cost)
 {
-	return hash->scheme != &schemes[0] || hash->cost.memory_bytes != cost->memory_bytes ||
-	       hash->cost.passes != cost->passes || hash->tag_len != PASSWORD_TAG_BYTES;
+	return hash->scheme != &schemes[0] || hash->cost.memory_bytes < cost->memory_bytes ||
+	       hash->cost.passes < cost->passes || hash->tag_len < PASSWORD_TAG_BYTES;
 }
 
 static void argon2id_format(const struct password_cost *cost,

@@ -85,7 +85,8 @@ enum password_verdict {
 enum password_verdict password_verify(const struct password_hash *hash, const uint8_t *secret,
 	size_t secret_len) __attribute__((warn_unused_result));
 
-/* Whether a hash that matched should be made anew: another scheme, cost or length than today's. */
+/* Whether a hash that matched should be made anew: another scheme, or cheaper or shorter than
+ * today's. */
 bool password_needs_rehash(const struct password_hash *hash, const struct password_cost *cost);
 
 /*

@@ -17,6 +17,8 @@ const struct query_info query_info[QUERY_COUNT] = {
 		" sender_count::int4, from_policy::text, token::text, password_version::int8"
 		" FROM postern.account_lookup($1::text) LIMIT 2",
 		1},
+	[QUERY_ACCOUNT_REHASH] = {"account_rehash",
+		"SELECT postern.account_rehash($1::int8, $2::int8, $3::text, $4::text)::bool", 4},
 	[QUERY_SENDER_OWNED] = {"sender_owned",
 		"SELECT postern.sender_owned($1::int8, $2::text)::bool", 2},
 	[QUERY_QUOTA_TAKE] = {"quota_take",

@@ -119,6 +119,9 @@ void serve_credential_verify(struct session *session, struct service *service);
 /* Whether the row (NULL: there is none) lets the session live. */
 bool session_credential_holds(const struct session *session, const struct credential *credential);
 
+/* serve_login.c: what decides log-ins */
+bool serve_login(struct service *service, unsigned workers) __attribute__((warn_unused_result));
+
 /* serve_mail.c: may it send as this address, now */
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);
 void serve_owner_request(struct peer *peer, uint64_t id, const void *payload);

@@ -271,52 +271,11 @@ static void on_pool_tick(evutil_socket_t fd, short what, void *arg)
 	hash_pool_tick(service->pool, clock_monotonic_ms());
 }
 
-static void on_hashed(const struct hash_pool_result *result, void *arg, uint64_t token)
-{
-	struct service *service = arg;
-
-	authenticate_hashed(result, service->authenticate, token);
-}
-
 size_t service_secrets(const struct config *config)
 {
 	size_t slots = (size_t)config->password.queue + CONFIG_HASHERS_MAX + SECRETS_MORE;
 
 	return slots < SECRETS_MAX ? slots : SECRETS_MAX;
-}
-
-static bool open_login(struct service *service, unsigned workers)
-{
-	const struct config_password *password = &service->config->password;
-	const struct hash_pool_settings pool = {
-		.queue = password->queue,
-		.owners = workers == 0 ? 1 : workers,
-		.done = on_hashed,
-		.arg = service,
-	};
-	struct authenticate_settings settings = {
-		.cost = {password->memory_bytes, password->passes},
-		.hash_budget = password->memory_budget_bytes,
-		.done = serve_verdict,
-		.arg = service,
-	};
-
-	const struct guard_settings guard = {.config = &service->config->guard};
-
-	service->guard = guard_new(&guard);
-	service->verified = login_cache_new(password->cache_entries, password->cache_ms);
-	service->pool = hash_pool_new(service->base, &pool);
-	if (service->guard == NULL || service->verified == NULL || service->pool == NULL)
-		return false;
-	settings.accounts = service->accounts;
-	settings.verified = service->verified;
-	settings.pool = service->pool;
-	settings.credentials = service->credentials;
-	settings.keys = service->keys;
-	settings.uses = service->uses;
-	settings.guard = service->guard;
-	service->authenticate = authenticate_new(service->base, &settings);
-	return service->authenticate != NULL;
 }
 
 static bool open_accounts(struct service *service)
@@ -358,7 +317,7 @@ struct service *service_new(struct event_base *base, const struct child_start *s
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
 		!serve_credentials(service) || !open_databases(service, dsn) ||
 		!serve_live(service) || !serve_changes(service, dsn) || !open_takes(service) ||
-		!open_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
+		!serve_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
 }

@@ -324,6 +324,29 @@ def test_changes_of_an_account_count(box):
     assert code(box, "toggle@example.test", "toggle") == 235
 
 
+def stored(box, login):
+    with superuser(box) as connection:
+        return connection.execute("SELECT password_hash, password_version FROM postern.account WHERE login = %s",
+                                  (login,)).fetchone()
+
+
+def test_weak_hash_is_replaced_after_a_log_in(box):
+    """A better hash of the same password ends no session of it."""
+    box.add_account("weak@example.test", "weak")
+    box.ctl("account", "passwd", "weak@example.test", "--memory", "1MiB", "--passes", "1", text="weak\n")
+    before = stored(box, "weak@example.test")
+    with box.secured() as client:
+        client.login("weak@example.test", "weak")
+        harness.wait_until(lambda: stored(box, "weak@example.test")[0] != before[0], "a better hash")
+        after = stored(box, "weak@example.test")
+        assert after[0].startswith("$argon2id$v=19$m=8192,t=1,p=1$")
+        assert after[1] == before[1], "the same password"
+        client.message("weak@example.test", ["someone@example.org"], b"Subject: same\r\n\r\nstill here\r\n")
+    with box.secured() as client:
+        client.login("weak@example.test", "weak")
+    assert stored(box, "weak@example.test") == after
+
+
 # ------------------------------------------------------------------- what may be away
 @pytest.mark.threat("C12")
 def test_client_that_leaves_during_the_hash(box):

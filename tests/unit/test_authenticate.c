@@ -26,6 +26,7 @@ enum { MEMORY = 8 << 20, PASSES = 2, BUDGET = 32 << 20, SLOTS = 8, PEER = 5, TUR
 #define SALT "AAECAwQFBgcICQoLDA0ODw"
 #define TAG "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 #define HASH "$argon2id$v=19$m=16384,t=3,p=1$" SALT "$" TAG
+#define WEAK_HASH "$argon2id$v=19$m=8192,t=1,p=1$" SALT "$" TAG
 #define HUGE_HASH "$argon2id$v=19$m=65536,t=2,p=1$" SALT "$" TAG
 
 static struct event_base *base;
@@ -78,6 +79,25 @@ static bool look_up(void *arg, uint64_t ticket, const uint8_t *login, size_t len
 	lookups.asked++;
 	lookups.ticket = ticket;
 	return true;
+}
+
+static struct { /* what better hashes came of it */
+	size_t count;
+	uint64_t token, account, version;
+	char old[IPC_PHC_MAX + 1], new[IPC_PHC_MAX + 1];
+	bool away;
+} stored;
+
+static bool on_store(void *arg, uint64_t token, const struct rehash_wanted *wanted, const char *new)
+{
+	(void)arg;
+	stored.count++;
+	stored.token = token;
+	stored.account = wanted->account;
+	stored.version = wanted->version;
+	snprintf(stored.old, sizeof stored.old, "%.*s", (int)wanted->old_len, wanted->old);
+	snprintf(stored.new, sizeof stored.new, "%s", new);
+	return !stored.away;
 }
 
 static void on_done(
@@ -202,7 +222,9 @@ static int setup(void **state)
 	};
 	const struct guard_settings guards = {.config = &guarding};
 	guard = guard_new(&guards);
+	memset(&stored, 0, sizeof stored);
 	const struct authenticate_settings settings = {.accounts = accounts,
+		.store = on_store,
 		.verified = verified,
 		.pool = pool,
 		.guard = guard,
@@ -626,6 +648,93 @@ static void test_the_guard_hears_of_refusals_and_not_of_our_trouble(void **state
 	}
 }
 
+/* A log-in that is proven against a weak hash; the pool is then asked for a better one. */
+static void log_in_weakly(uint64_t session)
+{
+	size_t asked = hasher.asked;
+
+	start(session, "alice", "secret", false);
+	answer_account(WEAK_HASH, true, 7);
+	answer_hash(IPC_HASH_MATCH);
+	assert_int_equal(told.session, session);
+	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
+	assert_int_equal(hasher.asked, asked + 2);
+	assert_int_equal(hasher.request.phc_len, 0);
+	assert_int_equal(hasher.request.memory_bytes, MEMORY);
+	assert_int_equal(hasher.request.passes, PASSES);
+	assert_int_equal(hasher.request.secret_len, 6);
+	assert_memory_equal(hasher.request.secret, "secret", 6);
+	assert_int_equal(secret_in_use(), 1);
+}
+
+static void answer_made(const char *phc)
+{
+	struct ipc_hash_result result = {
+		.outcome = IPC_HASH_MADE, .phc_len = (uint16_t)strlen(phc)};
+
+	memcpy(result.phc, phc, result.phc_len);
+	assert_true(
+		channel_send(hasher.channel, IPC_HASH_RESULT, hasher.id, &result, sizeof result));
+	turn();
+}
+
+static void test_a_weak_hash_is_replaced_after_the_answer(void **state)
+{
+	(void)state;
+	log_in_weakly(1);
+	answer_made(HASH);
+	assert_int_equal(secret_in_use(), 0);
+	assert_int_equal(stored.count, 1);
+	assert_int_equal(stored.account, 42);
+	assert_int_equal(stored.version, 7);
+	assert_string_equal(stored.old, WEAK_HASH);
+	assert_string_equal(stored.new, HASH);
+	authenticate_stored(a, stored.token, true);
+	/* One that is strong enough stays. */
+	account_cache_forget(accounts, (const uint8_t *)"alice", 5);
+	start(2, "alice", "secret", false);
+	answer_account(HASH, true, 8);
+	answer_hash(IPC_HASH_MATCH);
+	assert_int_equal(stored.count, 1);
+	assert_int_equal(secret_in_use(), 0);
+}
+
+static void test_what_nobody_stores_is_given_up(void **state)
+{
+	(void)state;
+	stored.away = true;
+	log_in_weakly(1);
+	answer_made(HASH);
+	assert_int_equal(stored.count, 1);
+	account_cache_forget(accounts, (const uint8_t *)"alice", 5);
+	size_t asked = hasher.asked;
+	start(2, "alice", "secret", false);
+	answer_account(WEAK_HASH, true, 8);
+	answer_hash(IPC_HASH_MATCH);
+	assert_int_equal(told.session, 2);
+	assert_int_equal(hasher.asked, asked + 1);
+	assert_int_equal(secret_in_use(), 0);
+}
+
+static void test_log_ins_go_before_better_hashes(void **state)
+{
+	(void)state;
+	start(1, "alice", "secret", false);
+	answer_account(WEAK_HASH, true, 7);
+	start(2, "alice", "secret", false);
+	answer_hash(IPC_HASH_MATCH); /* of 1; 2 waits, so that nothing better is even queued */
+	assert_int_equal(told.session, 1);
+	assert_memory_equal(hasher.request.phc, WEAK_HASH, strlen(WEAK_HASH));
+	assert_int_equal(secret_in_use(), 1);
+	answer_hash(IPC_HASH_MATCH); /* of 2: now nobody waits */
+	assert_int_equal(told.session, 2);
+	assert_int_equal(hasher.request.phc_len, 0);
+	channel_close(&hasher.channel); /* the process dies over it: nobody misses it */
+	turn();
+	assert_int_equal(told.count, 2);
+	assert_int_equal(secret_in_use(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -645,6 +754,9 @@ int main(void)
 		TEST(test_only_so_many_are_slowed),
 		cmocka_unit_test_setup_teardown(
 			test_the_guard_hears_of_refusals_and_not_of_our_trouble, setup, teardown),
+		TEST(test_a_weak_hash_is_replaced_after_the_answer),
+		TEST(test_what_nobody_stores_is_given_up),
+		TEST(test_log_ins_go_before_better_hashes),
 	};
 
 	if (sodium_init() == -1 || !secret_slab_open(SLOTS))

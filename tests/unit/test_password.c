@@ -331,8 +331,8 @@ static void test_dummy_costs_the_same_and_never_matches(void **state)
 
 static void test_needs_rehash(void **state)
 {
-	const struct password_cost same = {64 << 20, 2}, memory = {32 << 20, 2};
-	const struct password_cost passes = {64 << 20, 3};
+	const struct password_cost same = {64 << 20, 2}, memory = {128 << 20, 2};
+	const struct password_cost passes = {64 << 20, 3}, cheaper = {32 << 20, 1};
 	struct password_hash hash;
 
 	(void)state;
@@ -340,6 +340,7 @@ static void test_needs_rehash(void **state)
 	assert_false(password_needs_rehash(&hash, &same));
 	assert_true(password_needs_rehash(&hash, &memory));
 	assert_true(password_needs_rehash(&hash, &passes));
+	assert_false(password_needs_rehash(&hash, &cheaper)); /* nothing is made weaker */
 	assert_int_equal(password_parse(HEAD SALT "$" TAG16, strlen(HEAD SALT "$" TAG16), &hash),
 		PASSWORD_PARSED);
 	assert_true(password_needs_rehash(&hash, &same));
