@@ -2,7 +2,9 @@
 """Revoked means revoked: what changes in the database reaches every node, by word, by poll, by failover."""
 
 import base64
+import hashlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -167,6 +169,58 @@ def test_a_row_is_remembered_while_the_feed_is_up(nodes):
         harness.wait_until(lambda: observe.metric(nodes.first, "feed_polls_total") >= polls + 3, "10 s of polls")
         client.command(f"MAIL FROM:<{login}>", 250)
         assert changed("account_lookups_total") == 0
+        client.quit()
+
+
+def credential(box, login):
+    """A generated secret of an account, as posternctl would make one: its public id, all of it."""
+    def letters(count):
+        return "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(count))
+    public = letters(12)
+    text = f"pst_{public}_{letters(32)}"
+    with open(box.pepper, encoding="ascii") as file:
+        pepper = bytes.fromhex(file.read().strip())
+    keyed = [hashlib.blake2b(what, key=pepper, digest_size=32) for what in (b"postern pepper", text.encode())]
+    with owner(box) as database:
+        database.execute("SELECT postern.credential_add(%s, %s, %s, %s)",
+                         (login, public, keyed[0].hexdigest()[:16], keyed[1].digest()))
+    return public, text
+
+
+@pytest.mark.parametrize("change", [
+    "SELECT postern.credential_revoke('{public}')",
+    "UPDATE postern.credential SET expires_at = now() WHERE public_id = '{public}'",
+    "UPDATE postern.credential SET networks = '{{192.0.2.0/24}}' WHERE public_id = '{public}'",
+    "DELETE FROM postern.credential WHERE public_id = '{public}'",
+], ids=["revoked", "expired", "network", "deleted"])
+def test_a_credential_ends_its_sessions_and_no_others(nodes, change):
+    login = nodes.account()
+    (public, secret), (_, other) = credential(nodes.first, login), credential(nodes.first, login)
+    clients = [node.session(user=login, password=secret) for node in nodes.both]
+    stay = [node.session(user=login, password=text) for node in nodes.both for text in (other, login)]
+    with owner(nodes.first) as database:
+        database.execute(change.format(public=public))
+    since = time.monotonic()
+    times = [ended(client, since) for client in clients]
+    assert max(times) < SOON, times
+    for client in stay:
+        client.command(f"MAIL FROM:<{login}>", 250)
+        client.quit()
+    for node in nodes.both:
+        with node.secured() as client:
+            client.login(login, secret, want=535)
+
+
+def test_a_new_password_leaves_credentials_alone(nodes):
+    login = nodes.account()
+    _, secret = credential(nodes.first, login)
+    clients = nodes.sessions(login)
+    stay = [node.session(user=login, password=secret) for node in nodes.both]
+    nodes.first.ctl("account", "passwd", login, *COST, text="another\n")
+    since = time.monotonic()
+    assert max(ended(client, since) for client in clients) < SOON
+    for client in stay:
+        client.command(f"MAIL FROM:<{login}>", 250)
         client.quit()
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What tells a change: versions of passwords, and the log of changes that nodes follow."""
 
+import random
 import re
 from collections import namedtuple
 
@@ -150,6 +151,25 @@ def test_what_concerns_no_memory_is_told_to_nobody(db, node, action):
                                    fresh=f"fresh{account_id}@example.test"))
     assert node.heard() == []
     assert node.poll() == NOTHING
+
+
+@pytest.mark.parametrize("change", [
+    "SELECT postern.credential_revoke('{public}')",
+    "UPDATE postern.credential SET networks = '{{192.0.2.0/24}}' WHERE public_id = '{public}'",
+    "DELETE FROM postern.credential WHERE public_id = '{public}'",
+])
+def test_a_changed_credential_is_told_with_its_account(db, node, change):
+    account_id = db.account()
+    public = "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(12))
+    node.poll()
+    node.heard()
+    number = one(db.admin, "SELECT postern.credential_add(%s, %s, %s, %s)", db.login(account_id), public,
+                 "00112233445566aa", bytes(32))
+    assert (node.heard(), node.poll()) == ([], NOTHING)
+    by = db.admin if change.startswith("SELECT") else db.owner
+    by.execute(change.format(public=public))
+    assert node.heard() == ["?"]
+    assert node.poll() == (False, [account_id], [number], False)
 
 
 def test_a_plan_changes_its_accounts(db, node):
