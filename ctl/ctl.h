@@ -24,6 +24,12 @@ enum ctl_option_bit {
 	CTL_SQL = 1u << 3,
 	CTL_PAGE = 1u << 4,
 	CTL_ROTATE = 1u << 5,
+	CTL_LIMIT = 1u << 6,
+	CTL_DRY_RUN = 1u << 7, /* of everything that destroys: look, say, change nothing */
+	CTL_HISTORY = 1u << 8,
+	CTL_IMPORT = 1u << 9,
+	CTL_FROM = 1u << 10,
+	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
 };
 
 /* The command line, and the connection while the command runs. */
@@ -31,14 +37,20 @@ struct ctl {
 	const struct ctl_command *command;
 	const char *arguments[CTL_ARGUMENTS_MAX];
 	size_t argument_count;
-	bool help, json, no_password, rotate;
-	const char *dsn, *plan, *sql_directory, *after;
-	unsigned long limit; /* of account list; 0: all */
+	const struct ctl_command *commands; /* the whole table */
+	size_t command_count;
+	bool help, json, no_password, rotate, dry_run, update;
+	const char *dsn, *plan, *sql_directory, *after, *from;
+	const char *since, *until, *account_id; /* of audit; NULL: any */
+	unsigned long limit;                    /* rows of a list; 0: all */
+	unsigned jobs;                          /* of import; 0: one a CPU */
 	struct password_cost cost;
 	PGconn *connection;
 };
 
-/* A row: two words, what runs, and what it takes.  run returns the exit status. */
+/*
+ * A row: two words (or one, and ""), what runs, and what it takes.  run returns the exit status.
+ */
 struct ctl_command {
 	const char *noun, *verb;
 	int (*run)(struct ctl *ctl);
@@ -61,5 +73,7 @@ int ctl_sender_add(struct ctl *ctl);
 int ctl_sender_del(struct ctl *ctl);
 int ctl_limits_set(struct ctl *ctl);
 int ctl_db_migrate(struct ctl *ctl);
+int ctl_completion_bash(struct ctl *ctl);
+int ctl_completion_zsh(struct ctl *ctl);
 
 #endif

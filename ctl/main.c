@@ -34,7 +34,7 @@ static const struct ctl_command commands[] = {
 	{"account", "show", ctl_account_show, "LOGIN", 1, 1, 0,
 		"Shows an account, its senders (the first 1000), its limits and what is used of "
 		"them."},
-	{"account", "list", ctl_account_list, "", 0, 0, CTL_PAGE,
+	{"account", "list", ctl_account_list, "", 0, 0, CTL_PAGE | CTL_LIMIT,
 		"Lists the accounts in the order of their logins."},
 	{"account", "from", ctl_account_from, "LOGIN off|observe|reject|rewrite|listener", 2, 2, 0,
 		"Says what is done about messages whose header From is not the account's: "
@@ -53,6 +53,12 @@ static const struct ctl_command commands[] = {
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "
 		"whole number (bytes also with KiB, MiB, GiB),\nunlimited, or plan for what the "
 		"account's plan says.  0 lets nothing through."},
+	{"completion", "bash", ctl_completion_bash, "", 0, 0, CTL_LOCAL,
+		"Prints a script that lets bash complete the words of posternctl: source it, or "
+		"put "
+		"it into\n/usr/share/bash-completion/completions/posternctl."},
+	{"completion", "zsh", ctl_completion_zsh, "", 0, 0, CTL_LOCAL,
+		"Prints the same for zsh: put it as _posternctl into a directory of $fpath."},
 };
 
 /* A core dump would hold a password. */
@@ -89,7 +95,7 @@ int main(int argc, char **argv)
 		output_error(ctl.json, EX_OSERR, "libsodium cannot start", "");
 		return EX_OSERR;
 	}
-	status = database_open(&ctl);
+	status = (ctl.command->options & CTL_LOCAL) != 0 ? EX_OK : database_open(&ctl);
 	if (status == EX_OK)
 		status = ctl.command->run(&ctl);
 	database_close(&ctl);

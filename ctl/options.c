@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Command line, usage and help.  Hand-made rather than getopt_long: which options are legal depends
- * on the command, and one table of options serves parsing, checking and help.
+ * Command line; see options.h.  Hand-made rather than getopt_long: which options are legal depends
+ * on the command, and one table of options serves parsing, checking, help and completion.
  */
 #include "ctl/options.h"
 
 #include "ctl/output.h"
+#include "ctl/usage.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,15 +14,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { ANY_COMMAND = 0 };
-
-struct option_row {
-	const char *name;
-	const char *value; /* NULL: takes none */
-	unsigned bit;      /* ANY_COMMAND, or one of enum ctl_option_bit */
-	bool (*take)(struct ctl *ctl, const char *value);
-	const char *help;
-};
+enum { ANY_COMMAND = 0, JOBS_MAX = 256 };
 
 bool options_parse_size(const char *text, uint64_t *bytes_out)
 {
@@ -123,7 +116,57 @@ static bool take_rotate(struct ctl *ctl, const char *value)
 	return true;
 }
 
-static const struct option_row options[] = {
+static bool take_dry_run(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->dry_run = true;
+	return true;
+}
+
+static bool take_update(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->update = true;
+	return true;
+}
+
+static bool take_jobs(struct ctl *ctl, const char *value)
+{
+	uint64_t jobs;
+
+	if (!options_parse_size(value, &jobs) || jobs == 0 || jobs > JOBS_MAX)
+		return false;
+	ctl->jobs = (unsigned)jobs;
+	return true;
+}
+
+static bool take_since(struct ctl *ctl, const char *value)
+{
+	ctl->since = value;
+	return true;
+}
+
+static bool take_until(struct ctl *ctl, const char *value)
+{
+	ctl->until = value;
+	return true;
+}
+
+static bool take_id(struct ctl *ctl, const char *value)
+{
+	uint64_t id;
+
+	ctl->account_id = value;
+	return options_parse_size(value, &id);
+}
+
+static bool take_from(struct ctl *ctl, const char *value)
+{
+	ctl->from = value;
+	return true;
+}
+
+static const struct ctl_option options[] = {
 	{"--plan", "PLAN", CTL_PLAN, take_plan, "the plan of the account (default: default)"},
 	{"--no-password", NULL, CTL_NO_PASSWORD, take_no_password,
 		"ask for none: nobody can log in with a password"},
@@ -131,8 +174,15 @@ static const struct option_row options[] = {
 	{"--passes", "N", CTL_COST, take_passes, "passes of the hash (default: 2)"},
 	{"--sql", "DIR", CTL_SQL, take_sql, "where the migrations are (default: as installed)"},
 	{"--after", "LOGIN", CTL_PAGE, take_after, "only accounts after this login"},
-	{"--limit", "N", CTL_PAGE, take_limit, "at most so many accounts (default: all)"},
+	{"--limit", "N", CTL_LIMIT, take_limit, "at most so many rows (default: all)"},
 	{"--rotate", NULL, CTL_ROTATE, take_rotate, "make a new one; the old one names nobody"},
+	{"--dry-run", NULL, CTL_DRY_RUN, take_dry_run, "say what would be done, and do nothing"},
+	{"--since", "TIME", CTL_HISTORY, take_since, "only what happened then or later"},
+	{"--until", "TIME", CTL_HISTORY, take_until, "only what happened before"},
+	{"--id", "ACCOUNT_ID", CTL_HISTORY, take_id, "of this account, which may be deleted"},
+	{"--jobs", "N", CTL_IMPORT, take_jobs, "passwords hashed at a time (default: one a CPU)"},
+	{"--update", NULL, CTL_IMPORT, take_update, "change accounts that exist; else they stay"},
+	{"--from", "ADDRESS", CTL_FROM, take_from, "as if the client came from there"},
 	{"--dsn", "DSN", ANY_COMMAND, take_dsn,
 		"the database, as libpq takes it (default: POSTERN_DSN)"},
 	{"--json", NULL, ANY_COMMAND, take_json, "machine-readable output, errors too"},
@@ -141,39 +191,9 @@ static const struct option_row options[] = {
 
 static const size_t option_count = sizeof(options) / sizeof(options[0]);
 
-static void print_options(FILE *to, unsigned bits)
+const struct ctl_option *options_row(size_t at)
 {
-	for (size_t i = 0; i < option_count; i++) {
-		char left[40];
-
-		if (options[i].bit != ANY_COMMAND && (options[i].bit & bits) == 0)
-			continue;
-		(void)snprintf(left, sizeof(left), "%s %s", options[i].name,
-			options[i].value == NULL ? "" : options[i].value);
-		(void)fprintf(to, "  %-22s %s\n", left, options[i].help);
-	}
-}
-
-static void print_command_help(const struct ctl_command *command)
-{
-	(void)printf("Usage: posternctl %s %s %s [OPTION]...\n\n%s\n\nOptions:\n", command->noun,
-		command->verb, command->arguments, command->summary);
-	print_options(stdout, command->options);
-}
-
-/* All commands, or those of a noun. */
-static void print_commands(
-	FILE *to, const struct ctl_command *commands, size_t count, const char *noun)
-{
-	(void)fputs("Usage: posternctl COMMAND [OPTION]...\n\nCommands:\n", to);
-	for (size_t i = 0; i < count; i++) {
-		if (noun == NULL || strcmp(commands[i].noun, noun) == 0)
-			(void)fprintf(to, "  %s %s %s\n", commands[i].noun, commands[i].verb,
-				commands[i].arguments);
-	}
-	(void)fputs("\nOptions of every command:\n", to);
-	print_options(to, 0);
-	(void)fputs("\nposternctl COMMAND --help tells more.\n", to);
+	return at < option_count ? &options[at] : NULL;
 }
 
 static int usage_error(const struct ctl *ctl, const char *problem, const char *what)
@@ -185,13 +205,14 @@ static int usage_error(const struct ctl *ctl, const char *problem, const char *w
 	if (ctl->command == NULL)
 		(void)snprintf(hint, sizeof(hint), "posternctl --help lists the commands.");
 	else
-		(void)snprintf(hint, sizeof(hint), "posternctl %s %s --help tells what it takes.",
-			ctl->command->noun, ctl->command->verb);
+		(void)snprintf(hint, sizeof(hint), "posternctl %s%s%s --help tells what it takes.",
+			ctl->command->noun, ctl->command->verb[0] == '\0' ? "" : " ",
+			ctl->command->verb);
 	output_error(ctl->json, EX_USAGE, message, hint);
 	return EX_USAGE;
 }
 
-static const struct option_row *find_option(const char *word, size_t len)
+static const struct ctl_option *find_option(const char *word, size_t len)
 {
 	for (size_t i = 0; i < option_count; i++) {
 		if (strlen(options[i].name) == len && memcmp(options[i].name, word, len) == 0)
@@ -206,7 +227,7 @@ static int take_option(struct ctl *ctl, int argc, char **argv, int *at, unsigned
 	const char *word = argv[*at];
 	const char *value = strchr(word, '=');
 	size_t len = value == NULL ? strlen(word) : (size_t)(value - word);
-	const struct option_row *row = find_option(strcmp(word, "-h") == 0 ? "--help" : word,
+	const struct ctl_option *row = find_option(strcmp(word, "-h") == 0 ? "--help" : word,
 		strcmp(word, "-h") == 0 ? strlen("--help") : len);
 
 	if (row == NULL)
@@ -248,16 +269,25 @@ static int split(struct ctl *ctl, int argc, char **argv, unsigned *seen)
 	return EX_OK;
 }
 
-/* Takes the command's two words off the arguments. */
-static bool find_command(struct ctl *ctl, const struct ctl_command *commands, size_t count)
+static bool names(const struct ctl *ctl, const struct ctl_command *command)
 {
-	for (size_t i = 0; i < count && ctl->argument_count >= 2; i++) {
-		if (strcmp(commands[i].noun, ctl->arguments[0]) != 0 ||
-			strcmp(commands[i].verb, ctl->arguments[1]) != 0)
+	if (ctl->argument_count == 0 || strcmp(command->noun, ctl->arguments[0]) != 0)
+		return false;
+	return command->verb[0] == '\0' ||
+	       (ctl->argument_count >= 2 && strcmp(command->verb, ctl->arguments[1]) == 0);
+}
+
+/* Takes the command's words off the arguments. */
+static bool find_command(struct ctl *ctl)
+{
+	for (size_t i = 0; i < ctl->command_count; i++) {
+		size_t words = ctl->commands[i].verb[0] == '\0' ? 1 : 2;
+
+		if (!names(ctl, &ctl->commands[i]))
 			continue;
-		ctl->command = &commands[i];
-		ctl->argument_count -= 2;
-		memmove(ctl->arguments, ctl->arguments + 2,
+		ctl->command = &ctl->commands[i];
+		ctl->argument_count -= words;
+		memmove(ctl->arguments, ctl->arguments + words,
 			ctl->argument_count * sizeof(ctl->arguments[0]));
 		return true;
 	}
@@ -279,6 +309,8 @@ static int check_command(const struct ctl *ctl, unsigned seen)
 			"--memory is from 8KiB to 1GiB, --passes from 1 to 10, and their product "
 			"at most 1GiB",
 			"");
+	if ((ctl->command->options & CTL_LOCAL) != 0)
+		return -1;
 	if (ctl->dsn == NULL || ctl->dsn[0] == '\0') {
 		output_error(ctl->json, EX_USAGE, "which database?",
 			"Give --dsn, or set POSTERN_DSN (service=postern, "
@@ -294,6 +326,8 @@ int options_parse(
 	unsigned seen = 0;
 	int status;
 
+	ctl->commands = commands;
+	ctl->command_count = count;
 	ctl->dsn = getenv("POSTERN_DSN");
 	ctl->plan = "default";
 	ctl->after = "";
@@ -302,10 +336,10 @@ int options_parse(
 	status = split(ctl, argc, argv, &seen);
 	if (status != EX_OK)
 		return status;
-	if (!find_command(ctl, commands, count)) {
+	if (!find_command(ctl)) {
 		if (ctl->help) {
-			print_commands(stdout, commands, count,
-				ctl->argument_count == 1 ? ctl->arguments[0] : NULL);
+			usage_print_commands(
+				ctl, ctl->argument_count == 1 ? ctl->arguments[0] : NULL);
 			return EX_OK;
 		}
 		if (ctl->argument_count == 0)
@@ -313,7 +347,7 @@ int options_parse(
 		return usage_error(ctl, "there is no such command", ctl->arguments[0]);
 	}
 	if (ctl->help) {
-		print_command_help(ctl->command);
+		usage_print_command(ctl->command);
 		return EX_OK;
 	}
 	return check_command(ctl, seen);

@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The command line: finds the command in the table, takes options wherever they stand, and writes
- * every usage and help text from the same tables.  Pure but for what it prints.
+ * The command line: the table of options; finds the command in its table and takes options wherever
+ * they stand.  Pure but for what it prints; usage.h writes the help from the same tables.
  */
 #ifndef CTL_OPTIONS_H
 #define CTL_OPTIONS_H
 
 #include "ctl/ctl.h"
+
+#include <stdint.h>
+
+/* A row of the table of options. */
+struct ctl_option {
+	const char *name;
+	const char *value; /* NULL: takes none */
+	unsigned bit;      /* one of enum ctl_option_bit; 0: of every command */
+	bool (*take)(struct ctl *ctl, const char *value);
+	const char *help;
+};
+
+/* The row number at, or NULL behind the last. */
+const struct ctl_option *options_row(size_t at);
 
 /*
  * Fills ctl from argv and, for --dsn, POSTERN_DSN.  Returns -1 when the command is to be run; else
