@@ -118,19 +118,6 @@ int ctl_account_disable(struct ctl *ctl)
 #define LIST_MORE ", coalesce(from_policy, 'listener') AS from_policy, token"
 #define LIST_FROM " FROM postern.account_list($1, $2::int)"
 
-/* One page of the table, or of the array's elements. */
-static void print_page(const struct ctl *ctl, const PGresult *rows, bool first)
-{
-	if (!ctl->json) {
-		output_table(stdout, rows, first);
-		return;
-	}
-	for (int row = 0; row < PQntuples(rows); row++) {
-		(void)fputs(first && row == 0 ? "" : ",\n ", stdout);
-		output_json_row(stdout, rows, row);
-	}
-}
-
 /* Prints the page after `after`, and sets it to the last login there. */
 static int list_page(
 	struct ctl *ctl, char after[LOGIN_TEXT_MAX], unsigned long want, bool first, int *got_out)
@@ -148,7 +135,7 @@ static int list_page(
 	if (rows == NULL)
 		return status;
 	*got_out = PQntuples(rows);
-	print_page(ctl, rows, first);
+	output_page(ctl->json, rows, first);
 	if (*got_out > 0)
 		(void)snprintf(after, LOGIN_TEXT_MAX, "%s", PQgetvalue(rows, *got_out - 1, 0));
 	PQclear(rows);

@@ -4,9 +4,11 @@
 
 #include "ctl/output.h"
 
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 static void on_notice(void *context, const char *message)
 {
@@ -24,14 +26,48 @@ static void without_line_end(char *text)
 		text[--len] = '\0';
 }
 
+/* The audit's postern.actor: who runs this program, as the machine knows him. */
+static void os_user(char *name, size_t room)
+{
+	struct passwd entry, *found = NULL;
+	char texts[4096];
+	uid_t uid = getuid();
+
+	if (getpwuid_r(uid, &entry, texts, sizeof(texts), &found) == 0 && found != NULL)
+		(void)snprintf(name, room, "%s", entry.pw_name);
+	else
+		(void)snprintf(name, room, "uid %lu", (unsigned long)uid);
+}
+
+static int prepare_session(struct ctl *ctl)
+{
+	char actor[256];
+	const char *values[] = {actor};
+	int status = EX_OK;
+
+	os_user(actor, sizeof(actor));
+	PGresult *set = database_ask(ctl,
+		"SELECT pg_catalog.set_config('client_min_messages', 'warning', false), "
+		"pg_catalog.set_config('postern.actor', $1, false)",
+		1, values, &status);
+	if (set == NULL)
+		return status;
+	PQclear(set);
+	if (!ctl->dry_run || (ctl->command->options & CTL_IMPORT) != 0)
+		return EX_OK;
+	/* It is never committed: the same statements find the same errors, and leave nothing. */
+	output_dry_run();
+	set = database_ask(ctl, "BEGIN", 0, NULL, &status);
+	PQclear(set);
+	return status;
+}
+
 int database_open(struct ctl *ctl)
 {
 	/* What stands before dbname gives way to the DSN; what stands after it does not. */
 	const char *const names[] = {
 		"connect_timeout", "fallback_application_name", "dbname", "client_encoding", NULL};
 	const char *const values[] = {"10", "posternctl", ctl->dsn, "UTF8", NULL};
-	int status = EX_UNAVAILABLE;
-
 	ctl->connection = PQconnectdbParams(names, values, 1);
 	if (PQstatus(ctl->connection) != CONNECTION_OK) {
 		char message[1024];
@@ -45,13 +81,7 @@ int database_open(struct ctl *ctl)
 		return EX_UNAVAILABLE;
 	}
 	PQsetNoticeProcessor(ctl->connection, on_notice, NULL);
-	PGresult *set = database_ask(ctl,
-		"SELECT pg_catalog.set_config('client_min_messages', 'warning', false)", 0, NULL,
-		&status);
-	if (set == NULL)
-		return status;
-	PQclear(set);
-	return EX_OK;
+	return prepare_session(ctl);
 }
 
 void database_close(struct ctl *ctl)
@@ -98,6 +128,7 @@ static const struct {
 	{"08", EX_UNAVAILABLE, "The connection was lost: look whether it was done, and try again."},
 	{"57", EX_UNAVAILABLE, "Look whether it was done, and try again."},
 	{"53", EX_TEMPFAIL, "Try again later."},
+	{"55000", EX_DATAERR, ""},
 	{"55", EX_TEMPFAIL, "Somebody else holds a lock: try again."},
 	{"40", EX_TEMPFAIL, "Try again."},
 };

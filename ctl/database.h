@@ -8,7 +8,11 @@
 
 #include "ctl/ctl.h"
 
-/* Connects to ctl->dsn.  EX_OK, or the exit status after saying what is wrong. */
+/*
+ * Connects to ctl->dsn, and tells the audit who acts.  With --dry-run all runs in a transaction
+ * that is never committed (an import looks after itself).  EX_OK, or the exit status after saying
+ * what is wrong.
+ */
 int database_open(struct ctl *ctl) __attribute__((warn_unused_result));
 void database_close(struct ctl *ctl);
 

@@ -31,11 +31,19 @@ static const struct ctl_command commands[] = {
 		"Lets an account log in again."},
 	{"account", "disable", ctl_account_disable, "LOGIN", 1, 1, 0,
 		"Keeps an account from logging in, and from sending in sessions that it has."},
+	{"account", "rename", ctl_account_rename, "LOGIN NEW-LOGIN", 2, 2, CTL_DRY_RUN,
+		"Gives an account another login.  Where it may send as the old login's address, it "
+		"may send as the\nnew one's instead."},
+	{"account", "delete", ctl_account_delete, "LOGIN", 1, 1, CTL_DRY_RUN,
+		"Erases an account that is disabled, and whatever says who it was; the audit keeps "
+		"what happened\nunder its id, which is told."},
 	{"account", "show", ctl_account_show, "LOGIN", 1, 1, 0,
 		"Shows an account, its senders (the first 1000), its limits and what is used of "
 		"them."},
 	{"account", "list", ctl_account_list, "", 0, 0, CTL_PAGE | CTL_LIMIT,
 		"Lists the accounts in the order of their logins."},
+	{"account", "hashes", ctl_account_hashes, "", 0, 0, 0,
+		"Counts the accounts by scheme and cost of their password hashes."},
 	{"account", "from", ctl_account_from, "LOGIN off|observe|reject|rewrite|listener", 2, 2, 0,
 		"Says what is done about messages whose header From is not the account's: "
 		"nothing, a line in the log,\na refusal, or the envelope sender in its place; or "
@@ -53,6 +61,9 @@ static const struct ctl_command commands[] = {
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "
 		"whole number (bytes also with KiB, MiB, GiB),\nunlimited, or plan for what the "
 		"account's plan says.  0 lets nothing through."},
+	{"audit", "", ctl_audit, "[LOGIN]", 0, 1, CTL_HISTORY | CTL_LIMIT,
+		"Shows what was changed, the newest first: when, by whom, what, and of which "
+		"account; or of one account."},
 	{"completion", "bash", ctl_completion_bash, "", 0, 0, CTL_LOCAL,
 		"Prints a script that lets bash complete the words of posternctl: source it, or "
 		"put "

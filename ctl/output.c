@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 16, OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23 };
+enum { COLUMNS_MAX = 16, OID_BOOL = 16, OID_INT8 = 20, OID_INT4 = 23, OID_JSONB = 3802 };
 
 static bool is_control(const unsigned char *at)
 {
@@ -62,7 +62,7 @@ void output_json_field(FILE *to, const PGresult *rows, int row, int column)
 		(void)fputs("null", to);
 	else if (type == OID_BOOL)
 		(void)fputs(value[0] == 't' ? "true" : "false", to);
-	else if (type == OID_INT8 || type == OID_INT4)
+	else if (type == OID_INT8 || type == OID_INT4 || type == OID_JSONB)
 		(void)fputs(value, to);
 	else
 		output_json_string(to, value);
@@ -137,6 +137,32 @@ void output_error(bool json, int status, const char *message, const char *hint)
 	}
 }
 
+void output_page(bool json, const PGresult *rows, bool first)
+{
+	if (!json) {
+		output_table(stdout, rows, first);
+		return;
+	}
+	for (int row = 0; row < PQntuples(rows); row++) {
+		(void)fputs(first && row == 0 ? "" : ",\n ", stdout);
+		output_json_row(stdout, rows, row);
+	}
+}
+
+void output_rows(bool json, const PGresult *rows)
+{
+	(void)fputs(json ? "[" : "", stdout);
+	output_page(json, rows, true);
+	(void)fputs(json ? "]\n" : "", stdout);
+}
+
+static bool dry_run;
+
+void output_dry_run(void)
+{
+	dry_run = true;
+}
+
 void output_done(
 	bool json, const char *login, const char *word, const char *detail_name, const char *detail)
 {
@@ -149,7 +175,7 @@ void output_done(
 			(void)printf(",\"%s\":", detail_name);
 			output_json_string(stdout, detail);
 		}
-		(void)fputs("}\n", stdout);
+		(void)fputs(dry_run ? ",\"dry_run\":true}\n" : "}\n", stdout);
 		return;
 	}
 	output_plain(stdout, login);
@@ -158,5 +184,5 @@ void output_done(
 		(void)printf(" %s ", detail_name);
 		output_plain(stdout, detail);
 	}
-	(void)fputc('\n', stdout);
+	(void)fputs(dry_run ? " (dry run: nothing was changed)\n" : "\n", stdout);
 }

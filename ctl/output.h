@@ -32,9 +32,21 @@ void output_plain(FILE *to, const char *text);
 /* Writes rows in aligned columns; heading tells whether the columns' names come first. */
 void output_table(FILE *to, const PGresult *rows, bool heading);
 
+/* All rows: a table, or an array of objects on one line each. */
+void output_rows(bool json, const PGresult *rows);
+
+/*
+ * One page of them, first or not: with json elements alone, whose "[" and "]" the caller writes.
+ */
+void output_page(bool json, const PGresult *rows, bool first);
+
+/* From now on output_done() says that nothing was really done. */
+void output_dry_run(void);
+
 /*
  * Says that a command did its work: "login: word detail_name detail", or with json
- * {"login":...,"result":word} and, when detail_name is not NULL, detail_name with detail.
+ * {"login":...,"result":word} and, when detail_name is not NULL, detail_name with detail; after
+ * output_dry_run() also "dry_run":true.
  */
 void output_done(bool json, const char *login, const char *word, const char *detail_name,
 	const char *detail);
