@@ -94,6 +94,7 @@ BENCH_SRC := $(wildcard tests/bench/*.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 ARCHIVES := $(foreach d,common proxy auth probe admin master,$(B)/lib$(d).a)
+TEST_ARCHIVES := $(ARCHIVES) $(B)/libctl.a
 ALL_SRC := $(COMMON_SRC) $(PROXY_SRC) $(AUTH_SRC) $(PROBE_SRC) $(ADMIN_SRC) $(MASTER_SRC) $(CTL_SRC)
 TEST_SRC := $(UNIT_SRC) $(FUZZ_SRC) $(TOOL_SRC) $(BENCH_SRC)
 
@@ -133,6 +134,7 @@ $(eval $(call archive_rule,auth,$(AUTH_SRC)))
 $(eval $(call archive_rule,probe,$(PROBE_SRC)))
 $(eval $(call archive_rule,admin,$(ADMIN_SRC)))
 $(eval $(call archive_rule,master,$(filter-out master/main.c,$(MASTER_SRC))))
+$(eval $(call archive_rule,ctl,$(filter-out ctl/main.c,$(CTL_SRC))))
 
 link = $(if $(Q),@echo "  LINK  $@");$(CC) $(LDFLAGS_ALL) -o $@
 
@@ -140,19 +142,19 @@ $(B)/postern: $(call obj,master/main.c) $(ARCHIVES)
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,master/main.c) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_DAEMON)
 
-$(B)/posternctl: $(call obj,$(CTL_SRC)) $(B)/libauth.a $(B)/libcommon.a
+$(B)/posternctl: $(call obj,ctl/main.c) $(B)/libctl.a $(B)/libauth.a $(B)/libcommon.a
 	$(if $(Q),@echo "  LINK  $@")
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,$(CTL_SRC)) $(B)/libauth.a $(B)/libcommon.a $(LIBS_CTL)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(call obj,ctl/main.c) $(B)/libctl.a $(B)/libauth.a $(B)/libcommon.a $(LIBS_CTL)
 
-$(B)/unit/%: $(B)/obj/tests/unit/%.o $(ARCHIVES)
+$(B)/unit/%: $(B)/obj/tests/unit/%.o $(TEST_ARCHIVES)
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  LINK  $@")
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_DAEMON) $(call pkg_libs,cmocka)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(TEST_ARCHIVES) -Wl,--end-group $(LIBS_DAEMON) $(call pkg_libs,cmocka)
 
-$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ARCHIVES)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(TEST_ARCHIVES)
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  LINK  $@")
-	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS_DAEMON)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(TEST_ARCHIVES) -Wl,--end-group $(LIBS_DAEMON)
 
 $(B)/tools/%: $(B)/obj/tests/tools/%.o $(ARCHIVES)
 	@mkdir -p $(@D)

@@ -2,6 +2,7 @@
 /* posternctl account ...: what each verb asks of the database, and what it prints. */
 #include "ctl/ctl.h"
 #include "ctl/database.h"
+#include "ctl/generated.h"
 #include "ctl/login.h"
 #include "ctl/output.h"
 #include "ctl/prompt.h"
@@ -28,6 +29,13 @@ static int new_hash(const struct ctl *ctl, char phc_out[PASSWORD_PHC_MAX + 1])
 	status = prompt_password(ctl, &secret, &len);
 	if (status != EX_OK)
 		return status;
+	if (generated_form(secret, len)) {
+		prompt_wipe(&secret);
+		output_error(ctl->json, EX_DATAERR,
+			"the password has the form of a generated credential",
+			"Choose one that does not begin with pst_.");
+		return EX_DATAERR;
+	}
 	made = password_make(secret, len, &ctl->cost, phc_out);
 	prompt_wipe(&secret);
 	if (made)

@@ -39,7 +39,7 @@ struct ctl {
 	size_t argument_count;
 	const struct ctl_command *commands; /* the whole table */
 	size_t command_count;
-	bool help, json, no_password, rotate, dry_run, update;
+	bool help, json, no_password, rotate, dry_run, update, plan_given;
 	const char *dsn, *plan, *sql_directory, *after, *from;
 	const char *since, *until, *account_id; /* of audit; NULL: any */
 	unsigned long limit;                    /* rows of a list; 0: all */
@@ -68,6 +68,8 @@ int ctl_account_show(struct ctl *ctl);
 int ctl_account_list(struct ctl *ctl);
 int ctl_account_rename(struct ctl *ctl);
 int ctl_account_delete(struct ctl *ctl);
+int ctl_account_import(struct ctl *ctl);
+int ctl_account_export(struct ctl *ctl);
 int ctl_account_hashes(struct ctl *ctl);
 int ctl_account_from(struct ctl *ctl);
 int ctl_account_token(struct ctl *ctl);

@@ -44,6 +44,16 @@ static const struct ctl_command commands[] = {
 		"Lists the accounts in the order of their logins."},
 	{"account", "hashes", ctl_account_hashes, "", 0, 0, 0,
 		"Counts the accounts by scheme and cost of their password hashes."},
+	{"account", "import", ctl_account_import, "FILE|-", 1, 1,
+		CTL_PLAN | CTL_COST | CTL_IMPORT | CTL_DRY_RUN,
+		"Adds the accounts of a CSV file, whose first line names its columns: login, and "
+		"any "
+		"of password or\nhash, plan, senders (separated by spaces or ;), enabled (yes or "
+		"no).  Accounts that exist stay as they\nare, so that a run that was ended can be "
+		"run again.  Bad rows are named by their line; the others are done."},
+	{"account", "export", ctl_account_export, "", 0, 0, CTL_PAGE | CTL_LIMIT,
+		"Writes all accounts as CSV that import takes, with the hashes of their "
+		"passwords."},
 	{"account", "from", ctl_account_from, "LOGIN off|observe|reject|rewrite|listener", 2, 2, 0,
 		"Says what is done about messages whose header From is not the account's: "
 		"nothing, a line in the log,\na refusal, or the envelope sender in its place; or "

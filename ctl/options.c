@@ -62,6 +62,7 @@ static bool take_help(struct ctl *ctl, const char *value)
 static bool take_plan(struct ctl *ctl, const char *value)
 {
 	ctl->plan = value;
+	ctl->plan_given = true;
 	return true;
 }
 
