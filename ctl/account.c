@@ -26,7 +26,7 @@ static int new_hash(const struct ctl *ctl, char phc_out[PASSWORD_PHC_MAX + 1])
 	phc_out[0] = '\0';
 	if (ctl->no_password)
 		return EX_OK;
-	status = prompt_password(ctl, &secret, &len);
+	status = prompt_password(ctl, true, &secret, &len);
 	if (status != EX_OK)
 		return status;
 	if (generated_form(secret, len)) {

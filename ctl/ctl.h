@@ -77,6 +77,7 @@ int ctl_account_whose(struct ctl *ctl);
 int ctl_sender_add(struct ctl *ctl);
 int ctl_sender_del(struct ctl *ctl);
 int ctl_limits_set(struct ctl *ctl);
+int ctl_auth_test(struct ctl *ctl);
 int ctl_audit(struct ctl *ctl);
 int ctl_db_migrate(struct ctl *ctl);
 int ctl_completion_bash(struct ctl *ctl);

@@ -71,6 +71,12 @@ static const struct ctl_command commands[] = {
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "
 		"whole number (bytes also with KiB, MiB, GiB),\nunlimited, or plan for what the "
 		"account's plan says.  0 lets nothing through."},
+	{"auth-test", "", ctl_auth_test, "LOGIN", 1, 1, CTL_COST,
+		"Asks for a password, tells whether a log-in with it would be let in, and why not. "
+		" "
+		"--memory and --passes\nas in postern.conf tell whether its hash would be made "
+		"anew. "
+		" Nothing is counted, and nothing changes."},
 	{"audit", "", ctl_audit, "[LOGIN]", 0, 1, CTL_HISTORY | CTL_LIMIT,
 		"Shows what was changed, the newest first: when, by whom, what, and of which "
 		"account; or of one account."},

@@ -150,7 +150,8 @@ static int check_line(const struct ctl *ctl, enum line_end end, uint8_t *bytes, 
 		ctl, EX_DATAERR, "not a password", "A password has 1 to 1024 octets and no NUL.");
 }
 
-static int from_terminal(const struct ctl *ctl, int tty, uint8_t *bytes, size_t *len_out)
+static int from_terminal(
+	const struct ctl *ctl, int tty, bool twice, uint8_t *bytes, size_t *len_out)
 {
 	uint8_t *again = sodium_malloc(PASSWORD_SECRET_MAX);
 	size_t again_len = 0;
@@ -161,7 +162,7 @@ static int from_terminal(const struct ctl *ctl, int tty, uint8_t *bytes, size_t 
 		return say(ctl, EX_OSERR, "out of memory", "");
 	end = ask(tty, "Password: ", bytes, len_out);
 	status = check_line(ctl, end, bytes, len_out);
-	if (status == EX_OK) {
+	if (status == EX_OK && twice) {
 		end = ask(tty, "Again: ", again, &again_len);
 		if (end != LINE_READ ||
 			!password_prepare_secret(again, again_len, again, &again_len) ||
@@ -173,7 +174,7 @@ static int from_terminal(const struct ctl *ctl, int tty, uint8_t *bytes, size_t 
 	return status;
 }
 
-int prompt_password(const struct ctl *ctl, uint8_t **secret_out, size_t *len_out)
+int prompt_password(const struct ctl *ctl, bool twice, uint8_t **secret_out, size_t *len_out)
 {
 	uint8_t *bytes = sodium_malloc(PASSWORD_SECRET_MAX);
 	int status;
@@ -184,7 +185,7 @@ int prompt_password(const struct ctl *ctl, uint8_t **secret_out, size_t *len_out
 	if (isatty(STDIN_FILENO) == 1) {
 		int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
 
-		status = from_terminal(ctl, tty == -1 ? STDIN_FILENO : tty, bytes, len_out);
+		status = from_terminal(ctl, tty == -1 ? STDIN_FILENO : tty, twice, bytes, len_out);
 		if (tty != -1)
 			(void)close(tty);
 	} else {

@@ -11,11 +11,12 @@
 #include <stdint.h>
 
 /*
- * Gives a prepared password in guarded memory; prompt_wipe() frees it.  EX_OK, or the exit status
+ * Gives a prepared password in guarded memory; twice: a terminal is asked again, for a new one.
+ *  prompt_wipe() frees it.  EX_OK, or the exit status
  * after saying what is wrong.  The terminal is as it was on every path, signals included: one that
  * ends the program does so after the terminal is restored.
  */
-int prompt_password(const struct ctl *ctl, uint8_t **secret_out, size_t *len_out)
+int prompt_password(const struct ctl *ctl, bool twice, uint8_t **secret_out, size_t *len_out)
 	__attribute__((warn_unused_result));
 
 /* Wipes and frees; NULL is allowed. */

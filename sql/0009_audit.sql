@@ -74,6 +74,19 @@ BEGIN
 END
 $$;
 
+-- What decides on a log-in with a password.  No row: there is no such account.
+CREATE FUNCTION account_auth(login text)
+	RETURNS TABLE (account_id bigint, enabled boolean, password_hash text, scheme text, cost text)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT a.account_id, a.status = 'enabled', a.password_hash, hash_scheme(a.password_hash),
+		hash_cost(a.password_hash)
+	FROM account a WHERE a.login = login_prepared(account_auth.login);
+END
+$$;
+
 -- --------------------------------------------------------------------- triggers
 
 -- A row without its secrets: of a hash, the scheme.  The version is of no interest to people.
@@ -327,6 +340,6 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION account_hashes(), account_delete(text), account_rename(text, text),
+GRANT EXECUTE ON FUNCTION account_hashes(), account_auth(text), account_delete(text), account_rename(text, text),
 	audit_list(text, bigint, timestamptz, timestamptz, bigint, int)
 TO postern_admin;

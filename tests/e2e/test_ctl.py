@@ -613,3 +613,55 @@ def test_the_process_that_holds_a_password_dumps_no_core(ctl):
     assert core[4:6] == ["0", "0"]
     terminal.type(b"\x03")
     assert os.WTERMSIG(terminal.end()) == signal.SIGINT
+
+
+# --------------------------------------------------------------------- auth-test
+def auth_test(ctl, login, secret, *words, status=0):
+    return json.loads(ctl("auth-test", login, "--json", *words, stdin=secret + "\n", status=status).stdout)
+
+
+def test_a_log_in_that_would_be_let_in(ctl):
+    ctl("account", "add", "tester", *CHEAP, stdin="right\n")
+    before = ctl.sql("SELECT * FROM postern.account") + ctl.sql("SELECT * FROM postern.audit")
+    assert auth_test(ctl, "Tester", "right", *CHEAP) == {
+        "login": "tester", "account_id": ctl.json("account", "show", "tester")["account_id"], "enabled": True,
+        "scheme": "argon2id", "cost": "m=8,t=1", "password": "matches", "rehash": False, "result": "accepted",
+        "reason": None}
+    assert auth_test(ctl, "tester", "right")["rehash"] is True
+    assert ctl.sql("SELECT * FROM postern.account") + ctl.sql("SELECT * FROM postern.audit") == before
+
+
+def test_a_log_in_that_would_be_refused_and_why(ctl):
+    ctl("account", "add", "refused", *CHEAP, stdin="right\n")
+    wrong = auth_test(ctl, "refused", "wrong", status=NO_PERMISSION)
+    assert (wrong["password"], wrong["rehash"], wrong["reason"]) == ("wrong", None, "the password is wrong")
+    ctl("account", "disable", "refused")
+    disabled = auth_test(ctl, "refused", "right", status=NO_PERMISSION)
+    assert (disabled["password"], disabled["reason"]) == ("matches", "the account is disabled")
+    ctl("account", "enable", "refused")
+    ctl("account", "passwd", "refused", "--no-password")
+    none = auth_test(ctl, "refused", "right", status=NO_PERMISSION)
+    assert (none["scheme"], none["password"]) == (None, "none")
+    generated = auth_test(ctl, "refused", "pst_" + "a" * 12 + "_" + "a" * 32, status=NO_PERMISSION)
+    assert generated["password"] == "generated"
+    assert auth_test(ctl, "nobody", "right", status=NO_USER)["account_id"] is None
+    ctl.sql("UPDATE postern.account SET password_hash = '$nonsense$' WHERE login = 'refused' RETURNING 1")
+    assert "cannot be verified" in auth_test(ctl, "refused", "right", status=NO_PERMISSION)["reason"]
+
+
+def test_a_log_in_for_people(ctl):
+    ctl("account", "add", "human", *CHEAP, stdin="right\n")
+    lines = ctl("auth-test", "human", stdin="right\n").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "login", "account_id", "enabled", "scheme", "cost", "password", "rehash", "result", "reason"]
+    assert lines[2].split()[1] == "yes" and lines[7].split()[1] == "accepted"
+
+
+def test_a_terminal_is_asked_once_for_a_password_that_there_is(ctl):
+    ctl("account", "add", "terminal-test", *CHEAP, stdin="typed secret\n")
+    terminal = Terminal(ctl, "auth-test", "terminal-test")
+    terminal.expect(b"Password: ")
+    assert not terminal.echo()
+    terminal.type(b"typed secret\n")
+    assert terminal.end() == 0
+    assert b"Again" not in terminal.shown and b"accepted" in terminal.shown and b"typed" not in terminal.shown

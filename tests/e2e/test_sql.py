@@ -25,7 +25,8 @@ ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "
                    "limits_set", "limits_show", "plan_set", "plan_list", "credential_add", "credential_list",
                    "credential_show", "credential_revoke",
                    "account_hashes", "account_delete", "account_rename", "audit_list",
-                   "account_export", "account_import", "account_known"}
+                   "account_export", "account_import", "account_known",
+                   "account_auth"}
 
 
 class Database:
