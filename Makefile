@@ -262,14 +262,26 @@ format-check:
 	$(Q)clang-format --dry-run -Werror $(FORMATTED)
 
 # ------------------------------------------------------------------ install
+$(B)/postern.conf.5: docs/man/postern.conf.5.awk docs/configuration.md
+	$(Q)awk -f docs/man/postern.conf.5.awk docs/configuration.md >$@
+
+$(B)/completion.%: $(B)/posternctl
+	$(Q)$(B)/posternctl completion $* >$@
+
 .PHONY: install clean help
-install: all
+install: all $(B)/postern.conf.5 $(B)/completion.bash $(B)/completion.zsh
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/postern/sql \
 		$(DESTDIR)$(PREFIX)/share/doc/postern $(DESTDIR)/etc/postern
 	install -m 755 $(B)/postern $(DESTDIR)$(PREFIX)/sbin/postern
 	install -m 755 $(B)/posternctl $(DESTDIR)$(PREFIX)/bin/posternctl
 	install -m 644 sql/*.sql $(DESTDIR)$(PREFIX)/share/postern/sql/
 	install -m 644 deploy/postern.conf README.md $(DESTDIR)$(PREFIX)/share/doc/postern/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 $(B)/postern.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 $(B)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/posternctl
+	install -m 644 $(B)/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_posternctl
 	test -e $(DESTDIR)/etc/postern/postern.conf || \
 		install -m 640 deploy/postern.conf $(DESTDIR)/etc/postern/postern.conf
 

@@ -28,7 +28,6 @@ enum ctl_option_bit {
 	CTL_DRY_RUN = 1u << 7, /* of everything that destroys: look, say, change nothing */
 	CTL_HISTORY = 1u << 8,
 	CTL_IMPORT = 1u << 9,
-	CTL_FROM = 1u << 10,
 	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
 };
 
@@ -40,7 +39,7 @@ struct ctl {
 	const struct ctl_command *commands; /* the whole table */
 	size_t command_count;
 	bool help, json, no_password, rotate, dry_run, update, plan_given;
-	const char *dsn, *plan, *sql_directory, *after, *from;
+	const char *dsn, *plan, *sql_directory, *after;
 	const char *since, *until, *account_id; /* of audit; NULL: any */
 	unsigned long limit;                    /* rows of a list; 0: all */
 	unsigned jobs;                          /* of import; 0: one a CPU */

@@ -161,12 +161,6 @@ static bool take_id(struct ctl *ctl, const char *value)
 	return options_parse_size(value, &id);
 }
 
-static bool take_from(struct ctl *ctl, const char *value)
-{
-	ctl->from = value;
-	return true;
-}
-
 static const struct ctl_option options[] = {
 	{"--plan", "PLAN", CTL_PLAN, take_plan, "the plan of the account (default: default)"},
 	{"--no-password", NULL, CTL_NO_PASSWORD, take_no_password,
@@ -183,7 +177,6 @@ static const struct ctl_option options[] = {
 	{"--id", "ACCOUNT_ID", CTL_HISTORY, take_id, "of this account, which may be deleted"},
 	{"--jobs", "N", CTL_IMPORT, take_jobs, "passwords hashed at a time (default: one a CPU)"},
 	{"--update", NULL, CTL_IMPORT, take_update, "change accounts that exist; else they stay"},
-	{"--from", "ADDRESS", CTL_FROM, take_from, "as if the client came from there"},
 	{"--dsn", "DSN", ANY_COMMAND, take_dsn,
 		"the database, as libpq takes it (default: POSTERN_DSN)"},
 	{"--json", NULL, ANY_COMMAND, take_json, "machine-readable output, errors too"},
