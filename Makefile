@@ -24,10 +24,11 @@ B := build/$(FLAVOUR)
 # Targets that need no compiler must work before the libraries are installed.
 NO_LIBS := help clean demo check check-long dependencies smuggling interop lint format format-check
 NEED_LIBS := $(if $(MAKECMDGOALS),$(filter-out $(NO_LIBS),$(MAKECMDGOALS)),all)
-PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp
+PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp libcrypt
 ifneq ($(NEED_LIBS),)
 MISSING := $(shell command -v pkg-config >/dev/null 2>&1 || echo pkg-config; \
-	for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
+	for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done; \
+	printf '\043include <unicase.h>\n' | $(CC) -E - >/dev/null 2>&1 || echo libunistring)
 ifneq ($(strip $(MISSING)),)
 $(error missing: $(MISSING). Run `deploy/dependencies build` (Debian), or install the -dev packages)
 endif
@@ -75,8 +76,9 @@ endif
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE -DOPENSSL_NO_DEPRECATED -DPOSTERN_VERSION='"$(VERSION)"' $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(FUZZ_C) $(WARN) $(call pkg_cflags,$(PKGS)) $(CFLAGS)
 LDFLAGS_ALL := $(LOPT) $(LDFLAGS)
-LIBS_DAEMON := $(call pkg_libs,libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp)
-LIBS_CTL := $(call pkg_libs,libpq libsodium libconfuse libevent_core)
+# libunistring has no pkg-config file.
+LIBS_DAEMON := $(call pkg_libs,$(PKGS)) -lunistring
+LIBS_CTL := $(call pkg_libs,libpq libsodium libconfuse libevent_core libcrypto libcrypt) -lunistring
 
 # ------------------------------------------------------------------ sources
 # One archive a folder: a test links only the objects that it needs.

@@ -269,8 +269,10 @@ int hash_main(const struct child_start *start)
 	if (start->page != NULL)
 		counters_own(start->page);
 	counters_heartbeat(clock_monotonic_ms());
-	/* The event loops go first.  Before the filter, which leaves no way to change it. */
-	if (sodium_init() == -1 || setpriority(PRIO_PROCESS, 0, NICE) == -1 || !set_signals()) {
+	/* The event loops go first.  Before the filter, which leaves no way to change it, nor to
+	 * open what OpenSSL reads when it is first used. */
+	if (sodium_init() == -1 || !password_init() || setpriority(PRIO_PROCESS, 0, NICE) == -1 ||
+		!set_signals()) {
 		log_message(LOG_ERROR, "hash-start", "cannot set up: %s", strerror(errno));
 		return EX_OSERR;
 	}

@@ -1,190 +1,227 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * PHC parsing, password schemes, and the preparation of logins and passwords.
+ * Stored hashes: the table of schemes, the forms in which others write them, and new ones.
  *
- * Owns the table of schemes: a new scheme is a row, a parse and a verify function.  Does not use
- * crypto_pwhash_str_verify(): libsodium 1.0.18 answers a wrong password, no memory and a malformed
- * hash alike, and takes whatever cost the string asks for.  Any process; no state.
+ * A new scheme is a row, a parse and a verify function (scheme_*.c); a form is a row.  Not among
+ * them, on purpose: bare and salted MD5 and MD4, DES in all its shapes, LANMAN and NT hashes, and
+ * what serves one mechanism only (CRAM-MD5, DIGEST-MD5, SCRAM): an account with such a hash needs a
+ * new password.  Any process; no state.
  */
 #include "auth/password.h"
+
+#include "auth/scheme.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-struct password_scheme {
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct {
 	const char *name;
-	const char *prefix;
-	/* Gets what follows the prefix. */
-	enum password_parsed (*parse)(const char *text, size_t len, struct password_hash *hash_out);
 	enum password_verdict (*verify)(
 		const struct password_hash *hash, const uint8_t *secret, size_t secret_len);
+} schemes[PASSWORD_SCHEME_END] = {
+	[PASSWORD_ARGON2ID] = {"argon2id", argon2_verify},
+	[PASSWORD_ARGON2I] = {"argon2i", argon2_verify},
+	[PASSWORD_BCRYPT] = {"bcrypt", crypt_verify},
+	[PASSWORD_YESCRYPT] = {"yescrypt", crypt_verify},
+	[PASSWORD_SHA512_CRYPT] = {"sha512-crypt", crypt_verify},
+	[PASSWORD_SHA256_CRYPT] = {"sha256-crypt", crypt_verify},
+	[PASSWORD_MD5_CRYPT] = {"md5-crypt", crypt_verify},
+	[PASSWORD_PBKDF2_SHA512] = {"pbkdf2-sha512", pbkdf2_verify},
+	[PASSWORD_PBKDF2_SHA256] = {"pbkdf2-sha256", pbkdf2_verify},
+	[PASSWORD_PBKDF2_SHA1] = {"pbkdf2-sha1", pbkdf2_verify},
+	[PASSWORD_SSHA512] = {"ssha512", digest_verify},
+	[PASSWORD_SSHA256] = {"ssha256", digest_verify},
+	[PASSWORD_SSHA] = {"ssha", digest_verify},
+	[PASSWORD_SHA512] = {"sha512", digest_verify},
+	[PASSWORD_SHA256] = {"sha256", digest_verify},
+	[PASSWORD_SHA1] = {"sha1", digest_verify},
+	[PASSWORD_PLAIN] = {"plain", plain_verify},
 };
 
-/* What is still to be parsed. */
-struct span {
-	const char *at;
-	size_t len;
+/* What begins with '$'. */
+static const struct {
+	const char *prefix;
+	enum password_scheme scheme;
+	enum password_parsed (*parse)(struct span span, struct password_hash *hash_out);
+} modular[] = {
+	{"$argon2id$", PASSWORD_ARGON2ID, argon2_parse},
+	{"$argon2i$", PASSWORD_ARGON2I, argon2_parse},
+	{"$2a$", PASSWORD_BCRYPT, bcrypt_parse},
+	{"$2b$", PASSWORD_BCRYPT, bcrypt_parse},
+	{"$2y$", PASSWORD_BCRYPT, bcrypt_parse},
+	{"$y$", PASSWORD_YESCRYPT, yescrypt_parse},
+	{"$6$", PASSWORD_SHA512_CRYPT, sha_crypt_parse},
+	{"$5$", PASSWORD_SHA256_CRYPT, sha_crypt_parse},
+	{"$1$", PASSWORD_MD5_CRYPT, md5_crypt_parse},
+	{"$pbkdf2-sha512$", PASSWORD_PBKDF2_SHA512, pbkdf2_parse},
+	{"$pbkdf2-sha256$", PASSWORD_PBKDF2_SHA256, pbkdf2_parse},
+	{"$pbkdf2$", PASSWORD_PBKDF2_SHA1, pbkdf2_parse},
 };
-
-static bool span_literal(struct span *span, const char *literal)
-{
-	size_t len = strlen(literal);
-
-	if (span->len < len || memcmp(span->at, literal, len) != 0)
-		return false;
-	span->at += len;
-	span->len -= len;
-	return true;
-}
-
-/* One to ten digits, no leading zero: one spelling a number. */
-static bool span_number(struct span *span, uint64_t *value_out)
-{
-	uint64_t value = 0;
-	size_t digits = 0;
-
-	while (digits < span->len && span->at[digits] >= '0' && span->at[digits] <= '9') {
-		if (digits == 10 || (digits == 1 && span->at[0] == '0'))
-			return false;
-		value = value * 10 + (uint64_t)(span->at[digits] - '0');
-		digits++;
-	}
-	if (digits == 0)
-		return false;
-	span->at += digits;
-	span->len -= digits;
-	*value_out = value;
-	return true;
-}
 
 /*
- * Base64 without padding and with zero trailing bits, up to the next '$' or the end.  The caller
- * has seen to it that all is printable ASCII: libsodium 1.0.18 decodes some octets above 0x7F,
- * which are negative chars, as if they were of the alphabet.
+ * How what follows "{NAME}" is encoded when the name does not say it (".hex", ".b64", ".base64").
+ * AS_LONG is hexadecimal when it has twice the octets of its digest, else base64.
  */
-static bool span_base64(struct span *span, uint8_t *bytes, size_t max, size_t *len_out)
-{
-	const char *end = memchr(span->at, '$', span->len);
-	size_t len = end == NULL ? span->len : (size_t)(end - span->at);
+enum encoding { AS_IS = 1, BASE64, HEX, AS_LONG };
 
-	if (sodium_base642bin(bytes, max, span->at, len, NULL, len_out, NULL,
-		    sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0)
-		return false;
-	span->at += len;
-	span->len -= len;
-	return true;
-}
-
-bool password_cost_valid(const struct password_cost *cost)
-{
-	return cost->memory_bytes >= PASSWORD_MEMORY_MIN &&
-	       cost->memory_bytes <= PASSWORD_MEMORY_MAX && cost->memory_bytes % 1024 == 0 &&
-	       cost->passes >= 1 && cost->passes <= PASSWORD_PASSES_MAX &&
-	       cost->memory_bytes * cost->passes <= PASSWORD_WORK_MAX;
-}
-
-static enum password_parsed argon2id_parse(
-	const char *text, size_t len, struct password_hash *hash_out)
-{
-	struct span span = {text, len};
-	uint64_t memory_kib, passes, lanes;
-	size_t salt_len;
-
-	if (!span_literal(&span, "v=19$m=") || !span_number(&span, &memory_kib) ||
-		!span_literal(&span, ",t=") || !span_number(&span, &passes) ||
-		!span_literal(&span, ",p=") || !span_number(&span, &lanes) ||
-		!span_literal(&span, "$") ||
-		!span_base64(&span, hash_out->salt, sizeof(hash_out->salt), &salt_len) ||
-		salt_len != sizeof(hash_out->salt) || !span_literal(&span, "$") ||
-		!span_base64(&span, hash_out->tag, sizeof(hash_out->tag), &hash_out->tag_len) ||
-		span.len != 0 || hash_out->tag_len < PASSWORD_TAG_MIN)
-		return PASSWORD_MALFORMED;
-	/* Numbers have at most ten digits: nothing below overflows before it is refused. */
-	if (lanes != 1 || passes > PASSWORD_PASSES_MAX || memory_kib > PASSWORD_MEMORY_MAX / 1024)
-		return PASSWORD_TOO_COSTLY;
-	hash_out->cost.memory_bytes = memory_kib * 1024;
-	hash_out->cost.passes = (unsigned)passes;
-	return password_cost_valid(&hash_out->cost) ? PASSWORD_PARSED : PASSWORD_TOO_COSTLY;
-}
-
-static bool argon2id_compute(const struct password_cost *cost,
-	const uint8_t salt[PASSWORD_SALT_BYTES], const uint8_t *secret, size_t secret_len,
-	uint8_t *tag, size_t tag_len)
-{
-	/* libsodium always hashes with one lane. */
-	return crypto_pwhash(tag, tag_len, (const char *)secret, secret_len, salt, cost->passes,
-		       (size_t)cost->memory_bytes, crypto_pwhash_ALG_ARGON2ID13) == 0;
-}
-
-static enum password_verdict argon2id_verify(
-	const struct password_hash *hash, const uint8_t *secret, size_t secret_len)
-{
-	uint8_t tag[PASSWORD_TAG_MAX];
-	enum password_verdict verdict = PASSWORD_FAILED;
-
-	if (argon2id_compute(&hash->cost, hash->salt, secret, secret_len, tag, hash->tag_len))
-		verdict = sodium_memcmp(tag, hash->tag, hash->tag_len) == 0 ? PASSWORD_MATCH
-									    : PASSWORD_MISMATCH;
-	sodium_memzero(tag, sizeof(tag));
-	return verdict;
-}
-
-_Static_assert(PASSWORD_SALT_BYTES == crypto_pwhash_SALTBYTES, "libsodium takes only this salt");
-_Static_assert(PASSWORD_TAG_MIN >= crypto_pwhash_BYTES_MIN, "libsodium makes no shorter tag");
-
-/* New hashes are made with the first. */
-static const struct password_scheme schemes[] = {
-	{"argon2id", "$argon2id$", argon2id_parse, argon2id_verify},
+/* "{NAME}", in any case.  Without a parse function: what follows is one of the above. */
+static const struct tag {
+	const char *name;
+	enum encoding encoding;
+	enum password_scheme scheme;
+	enum password_parsed (*parse)(struct span span, struct password_hash *hash_out);
+} tags[] = {
+	{"ARGON2ID", AS_IS, PASSWORD_ARGON2ID, NULL},
+	{"ARGON2I", AS_IS, PASSWORD_ARGON2I, NULL},
+	{"BLF-CRYPT", AS_IS, PASSWORD_BCRYPT, NULL},
+	{"CRYPT", AS_IS, PASSWORD_SHA512_CRYPT, NULL},
+	{"SHA512-CRYPT", AS_IS, PASSWORD_SHA512_CRYPT, NULL},
+	{"SHA256-CRYPT", AS_IS, PASSWORD_SHA256_CRYPT, NULL},
+	{"MD5-CRYPT", AS_IS, PASSWORD_MD5_CRYPT, NULL},
+	{"PBKDF2-SHA512", AS_IS, PASSWORD_PBKDF2_SHA512, pbkdf2_parse},
+	{"PBKDF2-SHA256", AS_IS, PASSWORD_PBKDF2_SHA256, pbkdf2_parse},
+	{"PBKDF2-SHA1", AS_IS, PASSWORD_PBKDF2_SHA1, pbkdf2_parse},
+	{"PBKDF2", AS_IS, PASSWORD_PBKDF2_SHA1, pbkdf2_dovecot_parse},
+	{"SSHA512", BASE64, PASSWORD_SSHA512, salted_digest_parse},
+	{"SSHA256", BASE64, PASSWORD_SSHA256, salted_digest_parse},
+	{"SSHA", BASE64, PASSWORD_SSHA, salted_digest_parse},
+	{"SHA512", AS_LONG, PASSWORD_SHA512, digest_parse},
+	{"SHA256", AS_LONG, PASSWORD_SHA256, digest_parse},
+	{"SHA1", AS_LONG, PASSWORD_SHA1, digest_parse},
+	{"SHA", AS_LONG, PASSWORD_SHA1, digest_parse},
+	{"PLAIN", AS_IS, PASSWORD_PLAIN, plain_parse},
+	{"CLEARTEXT", AS_IS, PASSWORD_PLAIN, plain_parse},
+	{"CLEAR", AS_IS, PASSWORD_PLAIN, plain_parse},
 };
 
-static bool is_printable_ascii(const char *text, size_t len)
+static enum password_parsed parse_modular(struct span span, struct password_hash *hash)
 {
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] <= ' ' || text[i] > '~')
-			return false;
+	for (size_t i = 0; i < COUNT(modular); i++) {
+		if (!span_literal(&span, modular[i].prefix))
+			continue;
+		hash->scheme = modular[i].scheme;
+		return span_visible(&span) ? modular[i].parse(span, hash) : PASSWORD_MALFORMED;
 	}
-	return true;
+	return PASSWORD_UNKNOWN_SCHEME;
+}
+
+static bool is_name(const char *text, size_t len, const char *name)
+{
+	return strlen(name) == len && strncasecmp(text, name, len) == 0;
+}
+
+/* What stands between the braces, without its suffix.  encoding_out: the suffix's, or AS_IS. */
+static const struct tag *find_tag(const char *text, size_t len, enum encoding *encoding_out)
+{
+	const char *dot = memchr(text, '.', len);
+	size_t name_len = dot == NULL ? len : (size_t)(dot - text);
+
+	*encoding_out = AS_IS;
+	if (dot != NULL) {
+		size_t suffix_len = len - name_len;
+		if (is_name(dot, suffix_len, ".hex"))
+			*encoding_out = HEX;
+		else if (is_name(dot, suffix_len, ".b64") || is_name(dot, suffix_len, ".base64"))
+			*encoding_out = BASE64;
+		else
+			return NULL;
+	}
+	for (size_t i = 0; i < COUNT(tags); i++) {
+		if (is_name(text, name_len, tags[i].name))
+			return &tags[i];
+	}
+	return NULL;
+}
+
+/* Base64 with its padding, or without. */
+static bool decode(enum encoding encoding, const struct span *span, char *bytes, size_t *len_out)
+{
+	uint8_t *out = (uint8_t *)bytes;
+
+	if (!span_visible(span))
+		return false;
+	if (encoding == HEX)
+		return sodium_hex2bin(out, PASSWORD_PHC_MAX, span->at, span->len, NULL, len_out,
+			       NULL) == 0;
+	return sodium_base642bin(out, PASSWORD_PHC_MAX, span->at, span->len, NULL, len_out, NULL,
+		       sodium_base64_VARIANT_ORIGINAL) == 0 ||
+	       sodium_base642bin(out, PASSWORD_PHC_MAX, span->at, span->len, NULL, len_out, NULL,
+		       sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0;
+}
+
+static enum password_parsed parse_body(
+	const struct tag *tag, struct span span, struct password_hash *hash)
+{
+	span.start = span.at;
+	hash->scheme = tag->scheme;
+	return tag->parse == NULL ? parse_modular(span, hash) : tag->parse(span, hash);
+}
+
+static enum password_parsed parse_tagged(struct span span, struct password_hash *hash)
+{
+	const char *end = memchr(span.at, '}', span.len);
+	enum encoding encoding;
+	char bytes[PASSWORD_PHC_MAX];
+	size_t len = 0;
+
+	if (end == NULL)
+		return PASSWORD_UNKNOWN_SCHEME;
+	const struct tag *tag = find_tag(span.at, (size_t)(end - span.at), &encoding);
+	if (tag == NULL)
+		return PASSWORD_UNKNOWN_SCHEME;
+	span.len -= (size_t)(end + 1 - span.at);
+	span.at = end + 1;
+	if (encoding == AS_IS)
+		encoding = tag->encoding;
+	if (encoding == AS_LONG)
+		encoding = span.len == 2 * scheme_digest_bytes(tag->scheme) ? HEX : BASE64;
+	if (encoding == AS_IS)
+		return parse_body(tag, span, hash);
+	enum password_parsed parsed = PASSWORD_MALFORMED;
+	if (decode(encoding, &span, bytes, &len))
+		parsed = parse_body(tag, (struct span){bytes, bytes, len}, hash);
+	sodium_memzero(bytes, sizeof(bytes));
+	return parsed;
 }
 
 enum password_parsed password_parse(const char *phc, size_t len, struct password_hash *hash_out)
 {
+	struct span span = {phc, phc, len};
 	struct password_hash hash = {0};
 	enum password_parsed parsed;
 
 	if (len > PASSWORD_PHC_MAX)
 		return PASSWORD_MALFORMED;
-	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
-		struct span span = {phc, len};
+	parsed = span_literal(&span, "{") ? parse_tagged(span, &hash) : parse_modular(span, &hash);
+	if (parsed == PASSWORD_PARSED)
+		*hash_out = hash;
+	sodium_memzero(&hash, sizeof(hash));
+	return parsed;
+}
 
-		if (!span_literal(&span, schemes[i].prefix))
-			continue;
-		hash.scheme = &schemes[i];
-		parsed = is_printable_ascii(span.at, span.len)
-				 ? schemes[i].parse(span.at, span.len, &hash)
-				 : PASSWORD_MALFORMED;
-		if (parsed == PASSWORD_PARSED)
-			*hash_out = hash;
-		sodium_memzero(&hash, sizeof(hash));
-		return parsed;
-	}
-	return PASSWORD_UNKNOWN_SCHEME;
+bool password_init(void)
+{
+	return digest_init();
 }
 
 const char *password_scheme_name(const struct password_hash *hash)
 {
-	return hash->scheme->name;
+	return schemes[hash->scheme].name;
 }
 
 enum password_verdict password_verify(
 	const struct password_hash *hash, const uint8_t *secret, size_t secret_len)
 {
-	return hash->scheme->verify(hash, secret, secret_len);
+	return schemes[hash->scheme].verify(hash, secret, secret_len);
 }
 
 bool password_needs_rehash(const struct password_hash *hash, const struct password_cost *cost)
 {
-	return hash->scheme != &schemes[0] || hash->cost.memory_bytes < cost->memory_bytes ||
+	return hash->scheme != PASSWORD_ARGON2ID || hash->cost.memory_bytes < cost->memory_bytes ||
 	       hash->cost.passes < cost->passes || hash->tag_len < PASSWORD_TAG_BYTES;
 }
 
@@ -215,7 +252,7 @@ bool password_make(const uint8_t *secret, size_t secret_len, const struct passwo
 	if (!password_cost_valid(cost))
 		return false;
 	randombytes_buf(salt, sizeof(salt));
-	made = argon2id_compute(cost, salt, secret, secret_len, tag, sizeof(tag));
+	made = argon2_compute(PASSWORD_ARGON2ID, cost, salt, secret, secret_len, tag, sizeof(tag));
 	if (made)
 		argon2id_format(cost, salt, tag, phc_out);
 	sodium_memzero(tag, sizeof(tag));
@@ -232,69 +269,5 @@ bool password_make_dummy(const struct password_cost *cost, char phc_out[PASSWORD
 	randombytes_buf(salt, sizeof(salt));
 	randombytes_buf(tag, sizeof(tag));
 	argon2id_format(cost, salt, tag, phc_out);
-	return true;
-}
-
-/*
- * Octets of the UTF-8 sequence at text, 0 when there is none (RFC 3629 4: no overlong form, no
- * surrogate, nothing above U+10FFFF) or when it is a control character.
- */
-static size_t utf8_length(const uint8_t *text, size_t len)
-{
-	uint8_t low = 0x80, high = 0xBF; /* bounds of the second octet */
-	size_t need;
-
-	if (text[0] < 0x80)
-		return text[0] >= 0x20 && text[0] != 0x7F ? 1 : 0;
-	if (text[0] < 0xC2 || text[0] > 0xF4)
-		return 0;
-	need = text[0] < 0xE0 ? 2 : text[0] < 0xF0 ? 3 : 4;
-	if (text[0] == 0xC2)
-		low = 0xA0; /* C1 controls are U+0080 to U+009F */
-	if (text[0] == 0xE0)
-		low = 0xA0;
-	if (text[0] == 0xED)
-		high = 0x9F;
-	if (text[0] == 0xF0)
-		low = 0x90;
-	if (text[0] == 0xF4)
-		high = 0x8F;
-	if (len < need || text[1] < low || text[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++) {
-		if (text[i] < 0x80 || text[i] > 0xBF)
-			return 0;
-	}
-	return need;
-}
-
-bool password_prepare_login(
-	const uint8_t *login, size_t len, uint8_t login_out[PASSWORD_LOGIN_MAX], size_t *len_out)
-{
-	if (len == 0 || len > PASSWORD_LOGIN_MAX)
-		return false;
-	for (size_t i = 0; i < len;) {
-		size_t step = utf8_length(login + i, len - i);
-
-		if (step == 0)
-			return false;
-		i += step;
-	}
-	for (size_t i = 0; i < len; i++) {
-		uint8_t octet = login[i];
-
-		login_out[i] = octet >= 'A' && octet <= 'Z' ? (uint8_t)(octet - 'A' + 'a') : octet;
-	}
-	*len_out = len;
-	return true;
-}
-
-bool password_prepare_secret(
-	const uint8_t *secret, size_t len, uint8_t secret_out[PASSWORD_SECRET_MAX], size_t *len_out)
-{
-	if (len == 0 || len > PASSWORD_SECRET_MAX || memchr(secret, '\0', len) != NULL)
-		return false;
-	memmove(secret_out, secret, len);
-	*len_out = len;
 	return true;
 }

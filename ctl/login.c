@@ -16,7 +16,8 @@ int login_text(const struct ctl *ctl, const char *text, char out[LOGIN_TEXT_MAX]
 		return EX_OK;
 	if (!password_prepare_login((const uint8_t *)text, len, (uint8_t *)out, &len)) {
 		output_error(ctl->json, EX_DATAERR, "not a login",
-			"A login has 1 to 320 octets of UTF-8 and no control characters.");
+			"A login has 1 to 320 octets of UTF-8: letters, digits and the marks of "
+			"ASCII, no space.");
 		return EX_DATAERR;
 	}
 	out[len] = '\0';

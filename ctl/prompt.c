@@ -146,8 +146,9 @@ static int check_line(const struct ctl *ctl, enum line_end end, uint8_t *bytes, 
 		return say(ctl, EX_NOINPUT, "no password was given",
 			"Type it at the prompt, or write one line to standard input; --no-password "
 			"where there shall be none.");
-	return say(
-		ctl, EX_DATAERR, "not a password", "A password has 1 to 1024 octets and no NUL.");
+	return say(ctl, EX_DATAERR, "not a password",
+		"A password has 1 to 1024 octets, and nothing that cannot be seen: no control, no "
+		"NUL.");
 }
 
 static int from_terminal(
