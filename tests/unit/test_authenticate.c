@@ -486,7 +486,7 @@ static void test_full_queue_and_full_slab(void **state)
 	assert_int_equal(told.session, 6);
 	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
 	for (uint64_t session = 7; secret_in_use() < SLOTS; session++)
-		start(session, "somebody else", "secret", false);
+		start(session, "somebody.else", "secret", false);
 	size_t before = told.count;
 	assert_int_equal(start(99, "alice", "secret", false), 0);
 	assert_int_equal(told.count, before + 1);

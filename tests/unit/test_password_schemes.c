@@ -52,7 +52,7 @@ static void check_parsed(const char *what, const struct password_hash *hash)
 
 static void test_what_others_made_is_verified(void **state)
 {
-	const struct password_cost cost = {64 << 20, 2};
+	const struct password_cost cost = {512 << 20, 2};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(vectors); i++) {
