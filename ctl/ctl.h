@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { CTL_ARGUMENTS_MAX = 64 };
+enum { CTL_ARGUMENTS_MAX = 64, CTL_WORDS_MAX = 32 };
 
 /* Options that a command may take besides --dsn, --json and --help. */
 enum ctl_option_bit {
@@ -28,7 +28,22 @@ enum ctl_option_bit {
 	CTL_DRY_RUN = 1u << 7, /* of everything that destroys: look, say, change nothing */
 	CTL_HISTORY = 1u << 8,
 	CTL_IMPORT = 1u << 9,
+	CTL_CREDENTIAL = 1u << 10,
 	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
+};
+
+/* An option that may be given several times. */
+struct ctl_words {
+	const char *word[CTL_WORDS_MAX];
+	size_t count;
+};
+
+enum ctl_own_limit {
+	CTL_MESSAGES_HOUR,
+	CTL_MESSAGES_DAY,
+	CTL_RECIPIENTS_HOUR,
+	CTL_RECIPIENTS_DAY,
+	CTL_OWN_LIMITS,
 };
 
 /* The command line, and the connection while the command runs. */
@@ -43,6 +58,9 @@ struct ctl {
 	const char *since, *until, *account_id; /* of audit; NULL: any */
 	unsigned long limit;                    /* rows of a list; 0: all */
 	unsigned jobs;                          /* of import; 0: one a CPU */
+	/* of a credential; NULL: not given */
+	const char *label, *expires, *pepper, *own_limits[CTL_OWN_LIMITS];
+	struct ctl_words networks, senders;
 	struct password_cost cost;
 	PGconn *connection;
 };
@@ -76,6 +94,10 @@ int ctl_account_whose(struct ctl *ctl);
 int ctl_sender_add(struct ctl *ctl);
 int ctl_sender_del(struct ctl *ctl);
 int ctl_limits_set(struct ctl *ctl);
+int ctl_credential_add(struct ctl *ctl);
+int ctl_credential_list(struct ctl *ctl);
+int ctl_credential_show(struct ctl *ctl);
+int ctl_credential_revoke(struct ctl *ctl);
 int ctl_auth_test(struct ctl *ctl);
 int ctl_audit(struct ctl *ctl);
 int ctl_db_migrate(struct ctl *ctl);

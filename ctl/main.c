@@ -66,6 +66,15 @@ static const struct ctl_command commands[] = {
 		"Lets an account send as an address, as any address of a domain, or as anybody."},
 	{"sender", "del", ctl_sender_del, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
 		"Takes that permission away."},
+	{"credential", "add", ctl_credential_add, "LOGIN", 1, 1, CTL_CREDENTIAL,
+		"Makes a secret that logs in to an account, and shows it: once, for only a hash "
+		"of it is kept."},
+	{"credential", "list", ctl_credential_list, "LOGIN", 1, 1, 0,
+		"Lists the credentials of an account, the revoked ones too."},
+	{"credential", "show", ctl_credential_show, "CREDENTIAL", 1, 1, 0,
+		"Shows a credential: where it may be used, until when, and who used it last."},
+	{"credential", "revoke", ctl_credential_revoke, "CREDENTIAL", 1, 1, CTL_DRY_RUN,
+		"Ends a credential for good, and the sessions that logged in with it."},
 	{"limits", "set", ctl_limits_set, "LOGIN KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
 		"Sets limits of an account's own.  Keys: messages_hour, messages_day, "
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "

@@ -124,6 +124,70 @@ static bool take_dry_run(struct ctl *ctl, const char *value)
 	return true;
 }
 
+static bool take_label(struct ctl *ctl, const char *value)
+{
+	ctl->label = value;
+	return true;
+}
+
+static bool take_expires(struct ctl *ctl, const char *value)
+{
+	ctl->expires = value;
+	return true;
+}
+
+static bool take_pepper(struct ctl *ctl, const char *value)
+{
+	ctl->pepper = value;
+	return true;
+}
+
+static bool take_word(struct ctl_words *words, const char *value)
+{
+	if (words->count == CTL_WORDS_MAX)
+		return false;
+	words->word[words->count++] = value;
+	return true;
+}
+
+static bool take_network(struct ctl *ctl, const char *value)
+{
+	return take_word(&ctl->networks, value);
+}
+
+static bool take_sender(struct ctl *ctl, const char *value)
+{
+	return take_word(&ctl->senders, value);
+}
+
+static bool take_own_limit(struct ctl *ctl, enum ctl_own_limit which, const char *value)
+{
+	size_t digits = strspn(value, "0123456789");
+
+	ctl->own_limits[which] = value;
+	return digits > 0 && digits <= 15 && value[digits] == '\0';
+}
+
+static bool take_messages_hour(struct ctl *ctl, const char *value)
+{
+	return take_own_limit(ctl, CTL_MESSAGES_HOUR, value);
+}
+
+static bool take_messages_day(struct ctl *ctl, const char *value)
+{
+	return take_own_limit(ctl, CTL_MESSAGES_DAY, value);
+}
+
+static bool take_recipients_hour(struct ctl *ctl, const char *value)
+{
+	return take_own_limit(ctl, CTL_RECIPIENTS_HOUR, value);
+}
+
+static bool take_recipients_day(struct ctl *ctl, const char *value)
+{
+	return take_own_limit(ctl, CTL_RECIPIENTS_DAY, value);
+}
+
 static bool take_update(struct ctl *ctl, const char *value)
 {
 	(void)value;
@@ -176,6 +240,20 @@ static const struct ctl_option options[] = {
 	{"--until", "TIME", CTL_HISTORY, take_until, "only what happened before"},
 	{"--id", "ACCOUNT_ID", CTL_HISTORY, take_id, "of this account, which may be deleted"},
 	{"--jobs", "N", CTL_IMPORT, take_jobs, "passwords hashed at a time (default: one a CPU)"},
+	{"--label", "TEXT", CTL_CREDENTIAL, take_label, "what it is for, for people"},
+	{"--network", "CIDR", CTL_CREDENTIAL, take_network,
+		"only from there; may be given several times (default: from anywhere)"},
+	{"--sender", "SENDER", CTL_CREDENTIAL, take_sender,
+		"only as this ADDRESS or @DOMAIN of the account's; likewise"},
+	{"--expires", "TIME", CTL_CREDENTIAL, take_expires,
+		"when it ends: 30d, 12h or 2027-01-01 (default: never)"},
+	{"--messages-hour", "N", CTL_CREDENTIAL, take_messages_hour,
+		"a limit of its own, besides the account's"},
+	{"--messages-day", "N", CTL_CREDENTIAL, take_messages_day, "likewise"},
+	{"--recipients-hour", "N", CTL_CREDENTIAL, take_recipients_hour, "likewise"},
+	{"--recipients-day", "N", CTL_CREDENTIAL, take_recipients_day, "likewise"},
+	{"--pepper", "FILE", CTL_CREDENTIAL, take_pepper,
+		"the key to hash it under (default: POSTERN_PEPPER)"},
 	{"--update", NULL, CTL_IMPORT, take_update, "change accounts that exist; else they stay"},
 	{"--dsn", "DSN", ANY_COMMAND, take_dsn,
 		"the database, as libpq takes it (default: POSTERN_DSN)"},
