@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* posternctl account ...: what each verb asks of the database, and what it prints. */
+#include "auth/credential.h"
 #include "ctl/ctl.h"
 #include "ctl/database.h"
-#include "ctl/generated.h"
 #include "ctl/login.h"
 #include "ctl/output.h"
 #include "ctl/prompt.h"
@@ -29,7 +29,7 @@ static int new_hash(const struct ctl *ctl, char phc_out[PASSWORD_PHC_MAX + 1])
 	status = prompt_password(ctl, true, &secret, &len);
 	if (status != EX_OK)
 		return status;
-	if (generated_form(secret, len)) {
+	if (credential_recognise(secret, len)) {
 		prompt_wipe(&secret);
 		output_error(ctl->json, EX_DATAERR,
 			"the password has the form of a generated credential",

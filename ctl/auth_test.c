@@ -3,9 +3,9 @@
  * posternctl auth-test: what a log-in would come to, and why.  It computes the hash here, from what
  * the database has; no process of Postern's is asked, nothing is counted and nothing changes.
  */
+#include "auth/credential.h"
 #include "ctl/ctl.h"
 #include "ctl/database.h"
-#include "ctl/generated.h"
 #include "ctl/login.h"
 #include "ctl/output.h"
 #include "ctl/prompt.h"
@@ -65,7 +65,7 @@ static void test_account(const struct ctl *ctl, const PGresult *row, const uint8
 		found->scheme = PQgetvalue(row, 0, 3);
 		found->cost = PQgetvalue(row, 0, 4);
 	}
-	if (generated_form(secret, len)) {
+	if (credential_recognise(secret, len)) {
 		found->password = "generated";
 		found->refused = "it is a generated credential: posternctl credential show tells "
 				 "about one";

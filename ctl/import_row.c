@@ -2,7 +2,7 @@
 /* Records into rows, rows into JSON; see import_row.h. */
 #include "ctl/import_row.h"
 
-#include "ctl/generated.h"
+#include "auth/credential.h"
 #include "ctl/output.h"
 
 #include <string.h>
@@ -108,7 +108,7 @@ static const char *read_secret(const struct import_header *header, const struct 
 		return "a password and a hash: one of them";
 	if (!password_prepare_secret((const uint8_t *)bytes, len, (uint8_t *)at, &len))
 		return "not a password";
-	if (generated_form((const uint8_t *)at, len))
+	if (credential_recognise((const uint8_t *)at, len))
 		return "the password has the form of a generated credential";
 	*used += len;
 	row->secret = at;

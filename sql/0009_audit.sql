@@ -228,6 +228,7 @@ $$;
 SELECT audit_attach('account', 'account_id');
 SELECT audit_attach('sender', 'account_id,kind,value');
 SELECT audit_attach('plan', 'plan_id', 'name');
+SELECT audit_attach('credential', 'credential_id', 'public_id');
 
 -- --------------------------------------------------------------- reading, erasing
 

@@ -332,3 +332,17 @@ def test_without_a_pepper_it_says_what_to_do(rig, login):
     done = rig.box.ctl("credential", "add", login, ok=False)
     assert done.returncode == 64
     assert "POSTERN_PEPPER" in done.stderr
+
+
+def test_the_audit_has_it_without_its_hash(rig, login):
+    secret, public = add(rig, login, "--label", "door")
+    rig.box.ctl("credential", "revoke", public)
+    gone, made = json.loads(rig.box.ctl("audit", login, "--json"))[:2]
+    assert (made["object"], made["via"], made["after"]["hash"]) == ("credential", "credential_add", "keyed")
+    assert (gone["via"], gone["before"]["revoked_at"], gone["after"]["public_id"]) == ("credential_revoke", None, public)
+    rig.box.ctl("account", "disable", login)
+    rig.box.ctl("account", "delete", login)
+    rows = json.loads(rig.box.ctl("audit", "--id", str(made["account_id"]), "--json"))
+    assert any(row["object"] == "credential" for row in rows)
+    assert public not in json.dumps(rows) and "door" not in json.dumps(rows)
+    refused(rig, login, secret)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* What posternctl's import says of its progress, and which secrets it takes for generated ones. */
-#include "ctl/generated.h"
 #include "ctl/progress.h"
 
 #include <setjmp.h>
@@ -51,42 +50,11 @@ static void test_the_longest_progress_has_room(void **state)
 	assert_true(progress_text(&progress, 1, UINT32_MAX, UINT64_MAX, got) < PROGRESS_TEXT_MAX);
 }
 
-#define ID "abcdefgh2345"
-#define SECRET "abcdefghijklmnopqrstuvwxyz234567"
-
-static const struct {
-	const char *text;
-	bool want;
-} secrets[] = {
-	{"pst_" ID "_" SECRET, true},
-	{"", false},
-	{"pst_", false},
-	{"pst_" ID "_" SECRET "a", false},
-	{"pst_" ID "_abcdefghijklmnopqrstuvwxyz23456", false},
-	{"Pst_" ID "_" SECRET, false},
-	{"pst_Abcdefgh2345_" SECRET, false},
-	{"pst_abcdefgh1345_" SECRET, false},
-	{"pst_" ID "-" SECRET, false},
-	{"pst_" ID "_abcdefghijklmnopqrstuvwxyz234568", false},
-};
-
-static void test_generated_form(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
-		const char *text = secrets[i].text;
-
-		if (generated_form((const uint8_t *)text, strlen(text)) != secrets[i].want)
-			fail_msg("%s: want %d", text, secrets[i].want);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_the_longest_progress_has_room),
-		cmocka_unit_test(test_generated_form),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
