@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What posternctl's import says of its progress, and which secrets it takes for generated ones. */
+/* What posternctl's import says of its progress. */
 #include "ctl/progress.h"
 
 #include <setjmp.h>
