@@ -72,6 +72,33 @@ void login_note_lookup(struct login *login, enum account_answer answer)
 		pace_lookup(&login->owner->pace, clock_monotonic_us() - login->asked_us);
 }
 
+const struct account *login_remembered(const struct login *login)
+{
+	const struct authenticate_settings *settings = &login->owner->settings;
+
+	if (settings->outage_trust_ms == 0)
+		return NULL;
+	return account_cache_remembered(settings->accounts, login->verdict.login,
+		login->verdict.login_len, settings->outage_trust_ms, clock_monotonic_ms());
+}
+
+/* The database is away.  What was verified lately lets in, where the operator wants it; nothing
+ * that is only remembered refuses. */
+static void on_outage(struct login *login)
+{
+	const struct account *account = login_remembered(login);
+
+	if (account == NULL || !account->enabled || login->reason != REASON_NONE ||
+		!login_cache_has(login->owner->settings.verified, account->id, account->version,
+			login->secret->bytes, login->secret->len, clock_monotonic_ms())) {
+		login_unavailable(login, "database");
+		return;
+	}
+	counter_add(COUNTER_AUTH_OUTAGE, 1);
+	login_take_account(login, account);
+	login_ok(login, true);
+}
+
 static void on_account(
 	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
 {
@@ -90,7 +117,7 @@ static void on_account(
 		login_submit_dummy(login, REASON_UNKNOWN);
 		break;
 	case ACCOUNT_UNAVAILABLE:
-		login_unavailable(login, "database");
+		on_outage(login);
 		break;
 	}
 }

@@ -50,6 +50,7 @@ struct authenticate_settings {
 	struct credential_uses *uses;
 	struct password_cost cost; /* of the dummy */
 	uint64_t hash_budget;      /* bytes of all hashes at once; see hash_fits() */
+	uint64_t outage_trust_ms;  /* rows that let in while the database is away; 0: none do */
 	/* Stores a better hash of an account; see rehash.h.  For authenticate_stored(). */
 	bool (*store)(
 		void *arg, uint64_t token, const struct rehash_wanted *wanted, const char *new);

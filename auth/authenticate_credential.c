@@ -77,6 +77,52 @@ static void succeed(struct login *login)
 	login_ok(login, !login->looked_up);
 }
 
+static void note_account(
+	struct login *login, enum account_answer answer, const struct account *account)
+{
+	if (answer == ACCOUNT_KNOWN) {
+		login_take_account(login, account);
+		login->generated.enabled = account->enabled;
+	}
+	login->generated.account = answer;
+}
+
+static void note_credential(
+	struct login *login, enum account_answer answer, const struct credential *credential)
+{
+	if (answer == ACCOUNT_KNOWN) {
+		login->generated.owner = credential->account;
+		login->generated.match = credential_verify(
+			credential, login->owner->settings.keys, login->secret->bytes);
+		login->generated.state = credential_check(
+			credential, credential->account, &login->client, clock_wall_ms() / 1000);
+	}
+	login->generated.row = answer;
+}
+
+/* The database is away: both rows as they are remembered may let in, and never refuse. */
+static void on_outage(struct login *login)
+{
+	const struct authenticate_settings *settings = &login->owner->settings;
+	const struct account *account = login_remembered(login);
+	const struct credential *credential =
+		account == NULL ? NULL
+				: credential_cache_remembered(settings->credentials,
+					  login->generated.number, settings->outage_trust_ms,
+					  clock_monotonic_ms());
+
+	if (credential != NULL) {
+		note_account(login, ACCOUNT_KNOWN, account);
+		note_credential(login, ACCOUNT_KNOWN, credential);
+		if (judge(login) == REASON_NONE) {
+			counter_add(COUNTER_AUTH_OUTAGE, 1);
+			succeed(login);
+			return;
+		}
+	}
+	login_unavailable(login, "database");
+}
+
 static void ask(struct login *login, bool fresh);
 
 static void decide(struct login *login)
@@ -86,7 +132,7 @@ static void decide(struct login *login)
 	if (g->account == 0 || g->row == 0)
 		return;
 	if (g->account == ACCOUNT_UNAVAILABLE || g->row == ACCOUNT_UNAVAILABLE) {
-		login_unavailable(login, "database");
+		on_outage(login);
 		return;
 	}
 	login->reason = judge(login);
@@ -111,11 +157,7 @@ static void on_account(
 		return;
 	if (!login->at_once)
 		login_note_lookup(login, answer);
-	if (answer == ACCOUNT_KNOWN) {
-		login_take_account(login, account);
-		login->generated.enabled = account->enabled;
-	}
-	login->generated.account = answer;
+	note_account(login, answer, account);
 	decide(login);
 }
 
@@ -129,14 +171,7 @@ static void on_credential(
 		return;
 	if (!login->at_once)
 		login->looked_up = true;
-	if (answer == ACCOUNT_KNOWN) {
-		login->generated.owner = credential->account;
-		login->generated.match =
-			credential_verify(credential, a->settings.keys, login->secret->bytes);
-		login->generated.state = credential_check(
-			credential, credential->account, &login->client, clock_wall_ms() / 1000);
-	}
-	login->generated.row = answer;
+	note_credential(login, answer, credential);
 	decide(login);
 }
 

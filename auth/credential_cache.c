@@ -248,6 +248,16 @@ static void set_stale(uint64_t number, void *value, void *arg)
 	entry->flight_stale = true;
 }
 
+const struct credential *credential_cache_remembered(
+	const struct credential_cache *cache, uint64_t number, uint64_t age_ms, uint64_t now_ms)
+{
+	const struct entry *entry = idmap_get(cache->entries, number);
+
+	if (entry == NULL || !entry->known || entry->stale || now_ms - entry->asked_ms >= age_ms)
+		return NULL;
+	return entry->credential;
+}
+
 void credential_cache_changed(struct credential_cache *cache, uint64_t number)
 {
 	struct entry *entry = idmap_get(cache->entries, number);

@@ -33,6 +33,11 @@ void credential_cache_destroy(struct credential_cache **cache); /* waiters are n
 void credential_cache_get(struct credential_cache *cache, uint64_t number, bool fresh,
 	uint64_t now_ms, credential_done *done, void *arg, uint64_t token);
 
+/* The row as it was looked up last, trusted or not, unless it is older than age_ms or is known to
+ * have changed since; see account_cache_remembered(). */
+const struct credential *credential_cache_remembered(
+	const struct credential_cache *cache, uint64_t number, uint64_t age_ms, uint64_t now_ms);
+
 /* The end of a look-up.  Takes the credential (NULL unless ACCOUNT_KNOWN); calls all who waited. */
 void credential_cache_answer(struct credential_cache *cache, uint64_t number,
 	enum account_answer answer, struct credential *credential, uint64_t now_ms);

@@ -91,6 +91,8 @@ struct address_key login_network(const struct login *login); /* its place in the
 void login_destroy(struct login *login); /* wipes; the log-in is in no map any more */
 void login_refuse(struct login *login);  /* what was only remembered is looked up before */
 
+/* The account as it may be remembered while the database is away; NULL: not at all. */
+const struct account *login_remembered(const struct login *login);
 void login_take_account(struct login *login, const struct account *account); /* into the verdict */
 void login_note_lookup(struct login *login, enum account_answer answer);
 

@@ -69,6 +69,9 @@ bool serve_login(struct service *service, unsigned workers)
 		.guard = service->guard,
 		.cost = {password->memory_bytes, password->passes},
 		.hash_budget = password->memory_budget_bytes,
+		.outage_trust_ms = password->on_outage == PASSWORD_OUTAGE_CACHED
+					   ? password->outage_trust_ms
+					   : 0,
 		.store = store,
 		.done = serve_verdict,
 		.arg = service,

@@ -105,6 +105,12 @@ struct config_limits_set {
 	uint64_t memory_bytes;               /* of all queued bytes of one worker; 0: none */
 };
 
+/* Log-ins while the database is away. */
+enum password_outage {
+	PASSWORD_OUTAGE_DEFER,  /* 454, all of them */
+	PASSWORD_OUTAGE_CACHED, /* who logged in lately gets in */
+};
+
 struct config_password {
 	uint64_t memory_bytes; /* of one Argon2id hash: also the dummy's and new passwords' */
 	unsigned passes;
@@ -113,6 +119,9 @@ struct config_password {
 	unsigned queue;               /* log-ins waiting for a hash process before 454 */
 	unsigned cache_entries;       /* verified log-ins remembered; 0 switches the cache off */
 	unsigned cache_ms;            /* ... and for how long */
+	enum password_outage on_outage;
+	unsigned outage_trust_ms; /* CACHED: how old a row may be that lets in without the database
+				   */
 };
 
 struct config_guard { /* against guessing; see docs/guard.md */

@@ -55,6 +55,8 @@ static const struct config_word log_formats[] = {
 	{"logfmt", LOG_FORMAT_LOGFMT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
 static const struct config_word log_levels[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING},
 	{"info", LOG_INFO}, {"debug", LOG_DEBUG}, {NULL, 0}};
+static const struct config_word outages[] = {
+	{"defer", PASSWORD_OUTAGE_DEFER}, {"cached", PASSWORD_OUTAGE_CACHED}, {NULL, 0}};
 static const struct config_word identities[] = {{"none", BACKEND_IDENTITY_NONE}, {NULL, 0}};
 
 /* Designators, so that a row says only what it has. */
@@ -99,6 +101,11 @@ const struct config_option config_options[] = {
 	ROW(PASSWORD, "cache_entries", NUMBER, config, password.cache_entries, DEFAULT("16384"),
 		RANGE(0, 1024 * 1024)),
 	ROW(PASSWORD, "cache_age", DURATION, config, password.cache_ms, DEFAULT("1h"),
+		RANGE(S, 24 * H)),
+
+	ROW(PASSWORD, "on_outage", CHOICE, config, password.on_outage, DEFAULT("defer"),
+		WORDS(outages)),
+	ROW(PASSWORD, "outage_trust", DURATION, config, password.outage_trust_ms, DEFAULT("1h"),
 		RANGE(S, 24 * H)),
 
 	ROW(GUARD, "enabled", BOOLEAN, config, guard.enabled, DEFAULT("true")),

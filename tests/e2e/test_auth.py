@@ -468,6 +468,26 @@ def test_database_stopped_is_454_and_service_resumes_by_itself(disposable_sandbo
     assert observe.metric(box, "auth_failed_total") == 1
 
 
+@pytest.mark.threat("C23")
+def test_who_logged_in_lately_gets_in_during_an_outage_where_allowed(disposable_sandbox):
+    """password.on_outage = cached: by what is remembered, long after the rows ceased to be trusted; and a
+    wrong password is 454, for nothing that is only remembered refuses."""
+    box = disposable_sandbox(settings=["password.on_outage=cached"])
+    assert code(box, box.user, box.password) == 235
+    start_again = stop_postgres(box)
+
+    def let_in_by_memory():
+        assert code(box, box.user, box.password) == 235
+        return observe.metric(box, "auth_outage_total") > 0
+
+    harness.wait_until(let_in_by_memory, "a log-in without the database", timeout=30)
+    assert code(box, box.user, "wrong") == 454
+    assert code(box, box.limited_user, box.limited_password) == 454
+    start_again()
+    harness.wait_until(lambda: code(box, box.user, "wrong") == 535, "refusals again", timeout=30)
+    assert code(box, box.user, box.password) == 235
+
+
 # -------------------------------------------------------------------- what is left
 @pytest.fixture(scope="module")
 def quiet(make_sandbox):

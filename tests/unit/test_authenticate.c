@@ -190,6 +190,8 @@ static void answer_hash(enum ipc_hash_outcome outcome)
 static struct config_guard guarding;
 static struct guard *guard;
 
+static uint64_t outage_trust_ms;
+
 static int setup(void **state)
 {
 	static const struct channel_events events = {.on_frame = on_frame, .on_close = on_close};
@@ -230,6 +232,7 @@ static int setup(void **state)
 		.guard = guard,
 		.cost = {MEMORY, PASSES},
 		.hash_budget = BUDGET,
+		.outage_trust_ms = outage_trust_ms,
 		.done = on_done};
 	a = authenticate_new(base, &settings);
 	if (a == NULL || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == -1)
@@ -735,6 +738,77 @@ static void test_log_ins_go_before_better_hashes(void **state)
 	assert_int_equal(secret_in_use(), 0);
 }
 
+static void database_away(void)
+{
+	account_cache_answer(
+		accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+	turn();
+}
+
+static int setup_outage(void **state)
+{
+	outage_trust_ms = 3600 * 1000;
+	int failed = setup(state);
+	outage_trust_ms = 0;
+	return failed;
+}
+
+static void heard(
+	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+{
+	(void)account;
+	(void)arg;
+	(void)token;
+	assert_int_equal(answer, ACCOUNT_KNOWN);
+}
+
+/* Verified; and its row was looked up so long ago that it is remembered, but not trusted. */
+static void log_in_long_ago(void)
+{
+	start(1, "alice", "secret", false);
+	answer_account(HASH, true, 7);
+	answer_hash(IPC_HASH_MATCH);
+	account_cache_get(accounts, (const uint8_t *)"alice", 5, true,
+		clock_monotonic_ms() - 2 * ACCOUNT_TRUST_MS, heard, NULL, 0);
+	answer_account(HASH, true, 7);
+}
+
+static void test_an_outage_defers_all_by_default(void **state)
+{
+	(void)state;
+	log_in_long_ago();
+	start(2, "alice", "secret", false);
+	database_away();
+	assert_int_equal(told.session, 2);
+	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
+}
+
+static void test_an_outage_lets_in_who_logged_in_lately(void **state)
+{
+	(void)state;
+	log_in_long_ago();
+	start(2, "alice", "secret", false);
+	database_away();
+	assert_int_equal(told.session, 2);
+	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
+	assert_int_equal(told.verdict.account, 42);
+	assert_int_equal(told.verdict.version, 7);
+	/* Nothing that is only remembered refuses. */
+	start(3, "alice", "wrong", false);
+	database_away();
+	assert_int_equal(told.session, 3);
+	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
+	start(4, "bob", "secret", false);
+	database_away();
+	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
+	/* What is known to have changed is worth nothing. */
+	account_cache_changed(accounts, 42);
+	start(5, "alice", "secret", false);
+	database_away();
+	assert_int_equal(told.session, 5);
+	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -754,6 +828,9 @@ int main(void)
 		TEST(test_only_so_many_are_slowed),
 		cmocka_unit_test_setup_teardown(
 			test_the_guard_hears_of_refusals_and_not_of_our_trouble, setup, teardown),
+		TEST(test_an_outage_defers_all_by_default),
+		cmocka_unit_test_setup_teardown(
+			test_an_outage_lets_in_who_logged_in_lately, setup_outage, teardown),
 		TEST(test_a_weak_hash_is_replaced_after_the_answer),
 		TEST(test_what_nobody_stores_is_given_up),
 		TEST(test_log_ins_go_before_better_hashes),

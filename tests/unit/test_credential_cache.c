@@ -241,6 +241,20 @@ static void test_an_answer_that_nobody_asked_for(void **state)
 	assert_true(told.enabled[1]);
 }
 
+static void test_what_is_remembered_for_an_outage(void **state)
+{
+	(void)state;
+	assert_null(credential_cache_remembered(cache, ONE, 60000, NOW));
+	get(ONE, false, NOW, 1);
+	assert_null(credential_cache_remembered(cache, ONE, 60000, NOW));
+	bring(ONE, true, NOW + 5);
+	assert_non_null(credential_cache_remembered(cache, ONE, 60000, NOW + 59999));
+	assert_null(credential_cache_remembered(cache, ONE, 60000, NOW + 60000));
+	assert_null(credential_cache_remembered(cache, TWO, 60000, NOW));
+	credential_cache_changed(cache, ONE);
+	assert_null(credential_cache_remembered(cache, ONE, 60000, NOW + 6));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +275,8 @@ int main(void)
 			test_the_longest_unused_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_an_answer_that_nobody_asked_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_is_remembered_for_an_outage, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
