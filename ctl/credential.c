@@ -289,3 +289,16 @@ int ctl_credential_revoke(struct ctl *ctl)
 	PQclear(rows);
 	return status;
 }
+
+int ctl_credential_keys(struct ctl *ctl)
+{
+	int status = EX_OK;
+	PGresult *rows = database_ask(
+		ctl, "SELECT key_id, live, ended FROM postern.credential_keys()", 0, NULL, &status);
+
+	if (rows == NULL)
+		return status;
+	output_rows(ctl->json, rows);
+	PQclear(rows);
+	return EX_OK;
+}

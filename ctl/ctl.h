@@ -98,6 +98,7 @@ int ctl_credential_add(struct ctl *ctl);
 int ctl_credential_list(struct ctl *ctl);
 int ctl_credential_show(struct ctl *ctl);
 int ctl_credential_revoke(struct ctl *ctl);
+int ctl_credential_keys(struct ctl *ctl);
 int ctl_auth_test(struct ctl *ctl);
 int ctl_audit(struct ctl *ctl);
 int ctl_db_migrate(struct ctl *ctl);

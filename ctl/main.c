@@ -75,6 +75,8 @@ static const struct ctl_command commands[] = {
 		"Shows a credential: where it may be used, until when, and who used it last."},
 	{"credential", "revoke", ctl_credential_revoke, "CREDENTIAL", 1, 1, CTL_DRY_RUN,
 		"Ends a credential for good, and the sessions that logged in with it."},
+	{"credential", "keys", ctl_credential_keys, "", 0, 0, 0,
+		"Counts the credentials by the pepper that they are hashed under."},
 	{"limits", "set", ctl_limits_set, "LOGIN KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
 		"Sets limits of an account's own.  Keys: messages_hour, messages_day, "
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "

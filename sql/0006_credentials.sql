@@ -367,6 +367,18 @@ BEGIN
 END
 $$;
 
+-- How many are hashed under which pepper: those that may still be used, and the others.
+CREATE FUNCTION credential_keys() RETURNS TABLE (key_id text, live bigint, ended bigint)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT c.key_id, count(*) FILTER (WHERE credential_state(c) = 'live'),
+		count(*) FILTER (WHERE credential_state(c) <> 'live')
+	FROM credential c GROUP BY 1 ORDER BY 2 DESC, 1;
+END
+$$;
+
 -- For good: there is no way back.  false: it was revoked before.
 CREATE FUNCTION credential_revoke(public_id text) RETURNS boolean
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
@@ -380,5 +392,5 @@ $$;
 
 GRANT EXECUTE ON FUNCTION credential_add(text, text, text, bytea, text, text[], text[], timestamptz, bigint,
 		bigint, bigint, bigint),
-	credential_list(text, text, int), credential_show(text), credential_revoke(text)
+	credential_list(text, text, int), credential_show(text), credential_revoke(text), credential_keys()
 TO postern_admin;

@@ -346,3 +346,19 @@ def test_the_audit_has_it_without_its_hash(rig, login):
     assert any(row["object"] == "credential" for row in rows)
     assert public not in json.dumps(rows) and "door" not in json.dumps(rows)
     refused(rig, login, secret)
+
+
+def test_credentials_are_counted_by_pepper(rig, login, tmp_path):
+    path = tmp_path / "pepper"
+    path.write_text("cd" * 32)
+    path.chmod(0o600)
+    _, public = add(rig, login, "--pepper", str(path))
+    add(rig, login, "--pepper", str(path))
+    key = json.loads(rig.box.ctl("credential", "show", public, "--json"))["key_id"]
+
+    def counted():
+        return [(row["live"], row["ended"]) for row in json.loads(rig.box.ctl("credential", "keys", "--json"))
+                if row["key_id"] == key]
+    assert counted() == [(2, 0)]
+    rig.box.ctl("credential", "revoke", public)
+    assert counted() == [(1, 1)]

@@ -23,7 +23,7 @@ ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "
                    "account_set_enabled", "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",
                    "limits_set", "limits_show", "plan_set", "plan_list", "credential_add", "credential_list",
-                   "credential_show", "credential_revoke",
+                   "credential_show", "credential_keys", "credential_revoke",
                    "account_hashes", "account_delete", "account_rename", "audit_list",
                    "account_export", "account_import", "account_known",
                    "account_auth"}

@@ -262,7 +262,6 @@ def test_its_windows_end_as_the_accounts_do(db):
         assert take(db, who, 1, 1, NOW + window + slot).result == 0
 
 
-@pytest.mark.threat("G07")
 def test_a_clock_that_goes_back_errs_on_the_strict_side_here_too(db):
     for back in (1, 150, 151, 3600, 86400 * 30):
         who = credential(db, messages_hour=2)
@@ -271,7 +270,6 @@ def test_a_clock_that_goes_back_errs_on_the_strict_side_here_too(db):
         assert take(db, who, 1, 1, NOW - back + HOUR - 150).result == 1, back
 
 
-@pytest.mark.threat("F04")
 def test_random_takes_never_exceed_any_window_of_either(db):
     """A reference of its own: every window of an hour, for the account and for each credential."""
     account = db.account('{"messages_hour": 40}')
@@ -300,7 +298,6 @@ def test_random_takes_never_exceed_any_window_of_either(db):
 
 
 # ------------------------------------------------------------------- concurrency
-@pytest.mark.threat("F04")
 def test_concurrent_takes_of_both_kinds_grant_each_limit_exactly(db):
     account = db.account('{"messages_hour": 60}')
     public = add(db, db.login(account), messages_hour=25)
