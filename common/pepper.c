@@ -68,7 +68,7 @@ static const char *read_open(
 	}
 	if (S_ISREG(status.st_mode))
 		len = read_all(fd, text);
-	if (len >= 0)
+	if (len >= 0 && len <= FILE_MAX)
 		good = decode(text, (size_t)len, out);
 	explicit_bzero(text, sizeof text);
 	if (good)

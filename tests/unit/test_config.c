@@ -768,6 +768,85 @@ static void test_dsn_file(void **state)
 	free(complaints);
 }
 
+/* Two peppers in files of this test's own, "%s" twice. */
+#define PEPPERS \
+	HOST "credential {\npepper = {\"%s\", \"%s\"}\n}\n" DATABASE CERTIFICATE LISTEN BACKEND
+#define HEX32 "000102030405060708090a0b0c0d0e0f"
+
+static void test_peppers(void **state)
+{
+	static const char first[] = HEX32 HEX32 "\n", second[] = "FFfe" HEX32 HEX32;
+	char text[1024], other[80];
+
+	(void)state;
+	snprintf(other, sizeof other, "%s.2", dsn_path);
+	snprintf(text, sizeof text, PEPPERS, dsn_path, other);
+	write_file(dsn_path, first, strlen(first), 0600);
+	write_file(other, second, 64, 0640);
+	struct config *config = load_good(text);
+	assert_int_equal(config->pepper_count, 2);
+	assert_int_equal(config->peppers[0][31], 0x0f);
+	assert_int_equal(config->peppers[1][0], 0xff);
+	assert_int_equal(config->peppers[1][1], 0xfe);
+	char *printed = print(config);
+	assert_non_null(strstr(printed, dsn_path));
+	assert_null(strstr(printed, HEX32));
+	check_round_trip(printed);
+	free(printed);
+	config_forget_secrets(config);
+	for (size_t i = 0; i < sizeof config->peppers; i++)
+		assert_int_equal(((const uint8_t *)config->peppers)[i], 0);
+	config_free(&config);
+	config = load_good(MINIMAL);
+	assert_int_equal(config->pepper_count, 0);
+	config_free(&config);
+	assert_int_equal(unlink(other), 0);
+}
+
+static void test_peppers_that_are_none(void **state)
+{
+	static const struct {
+		const char *content;
+		mode_t mode;
+		const char *complaint;
+	} cases[] = {
+		{"", 0600, "must hold one line, 64 hexadecimal digits"},
+		{"\n", 0600, "must hold one line"},
+		{HEX32 "\n", 0600, "must hold one line"},
+		{HEX32 HEX32 "0", 0600, "must hold one line"},
+		{HEX32 HEX32 "\n\n\n", 0600, "must hold one line"},
+		{HEX32 HEX32 "\n" HEX32 HEX32, 0600, "must hold one line"},
+		{"g" HEX32 HEX32, 0600, "must hold one line"},
+		{" " HEX32 HEX32, 0600, "must hold one line"},
+		{"0x0102030405060708090a0b0c0d0e0f" HEX32, 0600, "must hold one line"},
+		{HEX32 HEX32, 0604, "may be read by others; run: chmod o= '"},
+	};
+	char text[1024], *complaints;
+
+	(void)state;
+	snprintf(text, sizeof text, PEPPERS, dsn_path, "/nonexistent");
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		write_file(dsn_path, cases[i].content, strlen(cases[i].content), cases[i].mode);
+		assert_null(load_bytes(text, strlen(text), &complaints));
+		if (strstr(complaints, cases[i].complaint) == NULL ||
+			strstr(complaints, ":3: credential.pepper: '") == NULL)
+			fail_msg("case %zu: %s", i, complaints);
+		free(complaints);
+	}
+	write_file(dsn_path, HEX32 HEX32, 64, 0600);
+	assert_null(load_bytes(text, strlen(text), &complaints));
+	assert_non_null(strstr(complaints, "'/nonexistent' cannot be read: No such file"));
+	free(complaints);
+	snprintf(text, sizeof text, PEPPERS, dsn_path, dsn_path);
+	assert_null(load_bytes(text, strlen(text), &complaints));
+	assert_non_null(strstr(complaints, "is given twice; remove one"));
+	free(complaints);
+	snprintf(text, sizeof text, PEPPERS, dsn_path, "pepper");
+	assert_null(load_bytes(text, strlen(text), &complaints));
+	assert_non_null(strstr(complaints, "is not an absolute path"));
+	free(complaints);
+}
+
 /* A secret in the wrong place is not shown in the complaint about it. */
 static void test_secret_is_not_in_complaints(void **state)
 {
@@ -850,6 +929,8 @@ int main(void)
 		cmocka_unit_test(test_dsn_without_password_is_printed),
 		cmocka_unit_test(test_password_in_a_readable_file_is_refused),
 		cmocka_unit_test(test_dsn_file),
+		cmocka_unit_test(test_peppers),
+		cmocka_unit_test(test_peppers_that_are_none),
 		cmocka_unit_test(test_secret_is_not_in_complaints),
 		cmocka_unit_test(test_every_prefix_ends_well),
 		cmocka_unit_test(test_example_loads),

@@ -10,7 +10,16 @@
 
 #include <cmocka.h>
 
-enum { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25, TEXTS = 1009, IDS = 1016, COLUMNS = 12 };
+enum {
+	BOOL = 16,
+	BYTEA = 17,
+	INT8 = 20,
+	INT4 = 23,
+	TEXT = 25,
+	TEXTS = 1009,
+	IDS = 1016,
+	COLUMNS = 12
+};
 
 struct value {
 	Oid type;
@@ -659,6 +668,117 @@ static void test_hostile_changes_are_no_answer(void **state)
 	assert_false(parse_changes(CHANGES_COLUMNS, 1));
 }
 
+/* --------------------------------------------------------------- credentials */
+enum {
+	C_NUMBER,
+	C_ACCOUNT,
+	C_VERSION,
+	C_KEY_ID,
+	C_HASH,
+	C_ENABLED,
+	C_EXPIRES,
+	C_NETWORKS,
+	C_SENDERS,
+	C_COLUMNS,
+};
+
+static void good_credential(void)
+{
+	memset(row, 0, sizeof row);
+	put_number(&row[C_NUMBER], INT8, 33);
+	put_number(&row[C_ACCOUNT], INT8, 42);
+	put_number(&row[C_VERSION], INT8, 7);
+	put_text(&row[C_KEY_ID], "00112233445566aa");
+	row[C_HASH] = (struct value){BYTEA, CREDENTIAL_HASH_BYTES, {1, 2, 3}};
+	row[C_ENABLED] = (struct value){BOOL, 1, {1}};
+	put_number(&row[C_EXPIRES], INT8, 4070908800);
+	put_array(&row[C_NETWORKS], 2, "192.0.2.0/24", 12);
+	put_array(&row[C_SENDERS], 2, "d:example.org", 13);
+}
+
+static enum query_answer parse_credential(int columns, int rows, struct credential **credential)
+{
+	PGresult *result = result_of(row, columns, rows);
+	enum query_answer answer = query_parse_credential(result, credential);
+
+	PQclear(result);
+	return answer;
+}
+
+static void test_a_good_credential(void **state)
+{
+	struct credential *credential;
+
+	(void)state;
+	good_credential();
+	assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_ROW);
+	assert_int_equal(credential->number, 33);
+	assert_int_equal(credential->account, 42);
+	assert_string_equal(credential->key_id, "00112233445566aa");
+	assert_int_equal(credential->hash[2], 3);
+	assert_true(credential->enabled);
+	assert_int_equal(credential->expires_s, 4070908800);
+	assert_int_equal(credential->network_count, 2);
+	assert_int_equal(credential->networks[1].bits, 96 + 24);
+	assert_true(credential_may_send(credential, (const uint8_t *)"a@example.org", 13));
+	assert_false(credential_may_send(credential, (const uint8_t *)"a@example.net", 13));
+	credential_destroy(&credential);
+	put_array(&row[C_NETWORKS], 0, "", 0);
+	put_array(&row[C_SENDERS], 0, "", 0);
+	assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_ROW);
+	assert_int_equal(credential->network_count, 0);
+	assert_true(credential_may_send(credential, (const uint8_t *)"a@example.net", 13));
+	credential_destroy(&credential);
+	assert_int_equal(parse_credential(C_COLUMNS, 0, &credential), QUERY_NO_ROW);
+	assert_null(credential);
+}
+
+/* A row that cannot be read is an outage: what bound it must not be lost. */
+static void test_hostile_credentials(void **state)
+{
+	struct credential *credential;
+
+	(void)state;
+	for (int column = 0; column < C_COLUMNS; column++) {
+		good_credential();
+		row[column].len = -1;
+		bool may_be_null = column == C_EXPIRES;
+		assert_int_equal(parse_credential(C_COLUMNS, 1, &credential),
+			may_be_null ? QUERY_ROW : QUERY_BAD);
+		credential_destroy(&credential);
+		good_credential();
+		row[column].len--;
+		if (column != C_KEY_ID)
+			assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+		credential_destroy(&credential);
+		good_credential();
+		row[column].type = INT4;
+		assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+	}
+	static const char *const networks[] = {
+		"192.0.2.1/24", "192.0.2.0/33", "10", "", "::/0 ", "example.org"};
+	for (size_t i = 0; i < sizeof networks / sizeof *networks; i++) {
+		good_credential();
+		put_array(&row[C_NETWORKS], 1, networks[i], (int32_t)strlen(networks[i]));
+		assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+	}
+	good_credential();
+	put_array(&row[C_NETWORKS], CREDENTIAL_NETWORKS_MAX + 1, "192.0.2.0/24", 12);
+	assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+	good_credential();
+	put_array(&row[C_NETWORKS], 1, "::\0", 3);
+	assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+	static const int64_t numbers[] = {0, -1, INT64_C(1) << 60};
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		good_credential();
+		put_number(&row[C_NUMBER], INT8, numbers[i]);
+		assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+	}
+	good_credential();
+	put_text(&row[C_KEY_ID], "00112233445566aab");
+	assert_int_equal(parse_credential(C_COLUMNS, 1, &credential), QUERY_BAD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -676,6 +796,8 @@ int main(void)
 		cmocka_unit_test(test_the_table_is_whole),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_hostile_changes_are_no_answer),
+		cmocka_unit_test(test_a_good_credential),
+		cmocka_unit_test(test_hostile_credentials),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
