@@ -129,8 +129,8 @@ int main(int argc, char **argv)
 	status = options_parse(&ctl, commands, sizeof(commands) / sizeof(commands[0]), argc, argv);
 	if (status != -1)
 		return flush_output(&ctl, status);
-	if (sodium_init() == -1) {
-		output_error(ctl.json, EX_OSERR, "libsodium cannot start", "");
+	if (sodium_init() == -1 || !password_init()) {
+		output_error(ctl.json, EX_OSERR, "libsodium or OpenSSL cannot start", "");
 		return EX_OSERR;
 	}
 	status = (ctl.command->options & CTL_LOCAL) != 0 ? EX_OK : database_open(&ctl);

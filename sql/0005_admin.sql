@@ -9,17 +9,22 @@ SET LOCAL search_path = postern, pg_catalog, pg_temp;
 
 -- ------------------------------------------------------------------- arguments
 
--- The login as it is stored; the same preparation as the service's.
+-- The login as it is stored.  Of ASCII, the same preparation as the service's; of the rest, NFC only:
+-- lower case beyond ASCII and the classes of RFC 8264 are not PostgreSQL's.  posternctl prepares
+-- before it calls, and provisioning systems must (docs/passwords.md).
 CREATE FUNCTION login_prepared(login text) RETURNS text
 	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+DECLARE
+	prepared text := normalize(lower(login COLLATE "C"), NFC);
 BEGIN
-	IF login IS NULL OR octet_length(login) NOT BETWEEN 1 AND 320 THEN
+	IF prepared IS NULL OR octet_length(prepared) NOT BETWEEN 1 AND 320 THEN
 		RAISE EXCEPTION 'a login has 1 to 320 octets' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	IF login ~ '[\u0001-\u001f\u007f-\u009f]' THEN
-		RAISE EXCEPTION 'a login has no control characters' USING ERRCODE = 'invalid_parameter_value';
+	IF prepared ~ '[\u0001-\u0020\u007f-\u00a0]' THEN
+		RAISE EXCEPTION 'a login has no spaces and no control characters'
+			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	RETURN lower(login COLLATE "C");
+	RETURN prepared;
 END
 $$;
 
@@ -32,17 +37,35 @@ END
 $$;
 
 -- NULL is allowed: no password.  Only what the service can verify is taken, so that a mistake shows
--- here and not at the user's next log-in.
+-- here and not at the user's next log-in.  By its form: the caps of its cost are the service's, but for
+-- bcrypt's, which is the one that people raise.
 CREATE FUNCTION hash_check(password_hash text) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+DECLARE
+	-- Dovecot's names of what crypt() writes say nothing that its own prefix does not.
+	hash text := regexp_replace(password_hash,
+		'^\{(argon2id?|blf-crypt|crypt|sha512-crypt|sha256-crypt|md5-crypt)\}(?=\$)', '', 'i');
 BEGIN
-	-- A bounded repetition as long as a tag costs ten times the rest.
-	IF octet_length(password_hash) > 256 OR octet_length(split_part(password_hash, '$', 5)) <> 22
-		OR octet_length(split_part(password_hash, '$', 6)) NOT BETWEEN 22 AND 86 OR password_hash !~
-		'^\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=[1-9][0-9]?,p=1\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+$' THEN
+	IF octet_length(password_hash) > 256 OR NOT (
+		hash ~ '^\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=([1-9]|10),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{22,86}$'
+		OR hash ~ '^\$argon2i\$v=19\$m=[1-9][0-9]{0,6},t=([3-9]|10),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{22,86}$'
+		OR hash ~ '^\$2[aby]\$(0[4-9]|1[0-3])\$[./A-Za-z0-9]{53}$'
+		OR hash ~ '^\$y\$j[./A-Za-z0-9]{2,4}\$[./A-Za-z0-9]{2,86}\$[./A-Za-z0-9]{43}$'
+		OR hash ~ '^\$6\$(rounds=[1-9][0-9]{3,5}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{86}$'
+		OR hash ~ '^\$5\$(rounds=[1-9][0-9]{3,5}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{43}$'
+		OR hash ~ '^\$1\$[./A-Za-z0-9]{0,8}\$[./A-Za-z0-9]{22}$'
+		OR hash ~ '^\$pbkdf2(-sha256|-sha512)?\$[1-9][0-9]{0,6}\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{27,86}$'
+		OR hash ~* '^\{pbkdf2(-sha1|-sha256|-sha512)?\}[1-9][0-9]{0,6}\$[./a-z0-9]{0,86}\$[./a-z0-9]{27,86}$'
+		OR hash ~* '^\{pbkdf2\}\$1\$[./a-z0-9]{1,64}\$[1-9][0-9]{0,6}\$[0-9a-f]{40}$'
+		OR hash ~* '^\{(sha|sha1|sha256|sha512|ssha|ssha256|ssha512)(\.(hex|b64|base64))?\}[a-z0-9+/]{27,255}={0,2}$'
+		OR hash ~* '^\{(plain|cleartext|clear)\}[^\u0001-\u001f\u007f-\u009f]+$'
+		OR hash ~* ('^\{(plain|cleartext|clear|argon2id?|blf-crypt|crypt|sha512-crypt|sha256-crypt|md5-crypt'
+			|| '|pbkdf2(-sha1|-sha256|-sha512)?)\.(hex|b64|base64)\}[a-z0-9+/]+={0,2}$')) THEN
 		RAISE EXCEPTION 'not a password hash that Postern can verify'
 			USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'It takes $argon2id$v=19$m=...,t=...,p=1$salt$tag with a salt of 16 octets.';
+			HINT = 'It takes $argon2id$v=19$m=...,t=...,p=1$salt$tag with a salt of 16 octets, and to move '
+				'accounts from elsewhere bcrypt (cost 4 to 13), yescrypt, $6$, $5$, $1$, PBKDF2, and '
+				'{SSHA512} and the like of Dovecot and OpenLDAP; docs/passwords.md has the table.';
 	END IF;
 END
 $$;

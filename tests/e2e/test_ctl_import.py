@@ -274,7 +274,7 @@ def test_what_was_exported_is_imported(ctl, load):
     ctl.sql("SELECT postern.plan_set('basic')")
     load("login,hash,plan,senders,enabled\n"
          f'z@example.net,"{HASH}",basic,* @example.org z@example.net,no\n'
-         'y@example.net,,,-,\n"odd, ""login""",,,,\nx@example.net,,,,\n')
+         'y@example.net,,,-,\n"odd,""login""",,,,\nx@example.net,,,,\n')
     text = ctl("account", "export").stdout
     assert text.splitlines()[0] == "login,hash,plan,senders,enabled" and HASH in text
     assert [line.split("@")[0] for line in text.splitlines()[2:]] == ["x", "y", "z"]
@@ -307,7 +307,7 @@ def test_what_the_function_refuses_as_a_whole(ctl, rows):
 
 def test_the_function_tells_of_each_row(ctl):
     rows = [{"login": "one"}, {}, 5, {"login": "two", "senders": "x"}, {"login": "three", "enabled": "perhaps"},
-            {"login": "four", "hash": "x"}, {"login": "one more", "senders": ["@example.net"]}]
+            {"login": "four", "hash": "x"}, {"login": "one-more", "senders": ["@example.net"]}]
     with psycopg.connect(ctl.dsn) as connection:
         got = connection.execute("SELECT number, result FROM postern.account_import(%s::jsonb)",
                                  (json.dumps(rows),)).fetchall()

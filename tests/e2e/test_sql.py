@@ -232,7 +232,7 @@ def test_lookup_of_the_unknown_gives_no_row(db, login):
 
 
 @pytest.mark.threat("H03")
-@pytest.mark.parametrize("login", ["o'brien", "' or 1=1--", 'a"b', "back\\slash", "$1", "100%", "under_score",
+@pytest.mark.parametrize("login", ["o'brien", "'or'1=1--", 'a"b', "back\\slash", "$1", "100%", "under_score",
                                    "y" * 320, "{brace}", "jörg@example.test", "пример@example.test"],
                          ids=lambda login: login[:20])
 def test_odd_logins_are_found_and_only_they(db, login):
