@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 
 import psycopg
 import pytest
@@ -362,3 +363,25 @@ def test_credentials_are_counted_by_pepper(rig, login, tmp_path):
     assert counted() == [(2, 0)]
     rig.box.ctl("credential", "revoke", public)
     assert counted() == [(1, 1)]
+
+
+# ------------------------------------------------------------- another auth process
+def test_a_session_keeps_its_bounds_when_auth_is_replaced(rig, login):
+    """What the proxy announces to the new one is held to the credential as to the account."""
+    secret, public = add(rig, login, "--sender", "other@example.test", "--messages-hour", "1", "--network", "127.0.0.0/8")
+    with session(rig, login, secret) as client, session(rig, login, secret) as other:
+        old = rig.box.child("auth")
+        os.kill(old, signal.SIGKILL)
+        harness.wait_until(lambda: rig.box.child("auth") not in (None, old), "another auth process")
+        observe.wait_ready(rig.box)
+        harness.wait_until(lambda: client.command("MAIL FROM:<other@example.test>").code == 250, "MAIL")
+        client.command("RSET", 250)
+        client.command(f"MAIL FROM:<{login}>", 550)
+        client.message("other@example.test", [RECIPIENT], CONTENT, 250)
+        other.command("MAIL FROM:<other@example.test>", 250)
+        other.command(f"RCPT TO:<{RECIPIENT}>", 250)
+        assert OWN_LIMIT.fullmatch(other.command("DATA").text)
+        other.command("RSET", 250)
+        rig.box.ctl("credential", "revoke", public)
+        assert client.reply().text == REVOKED
+        assert other.reply().text == REVOKED
