@@ -139,7 +139,10 @@ static void decide(struct login *login)
 	if (login->reason == REASON_NONE) {
 		succeed(login);
 	} else if (!g->fresh) {
-		/* What is only remembered is no ground for a refusal. */
+		/* What is only remembered is no ground for a refusal; and who is refused must not
+		 * read from the time that something was. */
+		if (login->at_once)
+			login->missing_us = login->owner->pace.lookup_us;
 		ask(login, true);
 	} else {
 		log_refused(login);

@@ -150,7 +150,7 @@ void login_refuse_now(struct login *login)
 	struct authenticate *a = login->owner;
 	uint64_t wall_us = login->hash_us;
 	uint64_t least_us = pace_slowest_us(&a->pace, clock_monotonic_ms()) +
-			    (login->looked_up ? 0 : a->pace.lookup_us);
+			    (login->looked_up ? 0 : a->pace.lookup_us) + login->missing_us;
 
 	/* Logged now: a client that does not wait for the answer is seen all the same. */
 	log_failed(login);

@@ -63,6 +63,7 @@ struct login {
 	char stored[PASSWORD_PHC_MAX];
 	struct ipc_auth_verdict verdict;
 	struct login_generated generated;
+	uint64_t missing_us; /* of a look-up that others wait for and this one did not */
 	uint8_t helo_len;
 	uint8_t helo[IPC_HELO_MAX];
 	uint16_t name_len;

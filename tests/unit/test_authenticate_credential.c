@@ -322,6 +322,29 @@ static void test_what_changed_meanwhile_lets_in(void **state)
 	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
 }
 
+/* An estimate of the look-up that an unknown name waits for stands in for it. */
+static void test_a_refusal_from_memory_takes_no_less_time(void **state)
+{
+	uint64_t begun_ms = clock_monotonic_ms();
+
+	(void)state;
+	start("alice", SECRET);
+	while (clock_monotonic_ms() < begun_ms + 300)
+		continue;
+	bring_account(true);
+	bring_credential(NULL);
+	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
+	uint64_t asked_ms = clock_monotonic_ms();
+	start("alice", WRONG);
+	assert_int_equal(asked.accounts, 2);
+	bring_account(true);
+	bring_credential(NULL);
+	assert_int_equal(told.count, 1);
+	wait_for_verdict(2);
+	assert_int_equal(told.verdict.result, IPC_AUTH_REFUSED);
+	assert_true(clock_monotonic_ms() - asked_ms >= 100); /* of 300, and a quick one since */
+}
+
 static void test_trouble_is_never_a_refusal(void **state)
 {
 	(void)state;
@@ -370,6 +393,8 @@ int main(void)
 		cmocka_unit_test(test_every_refusal_is_the_same_after_the_same_questions),
 		cmocka_unit_test_setup_teardown(
 			test_what_changed_meanwhile_lets_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_refusal_from_memory_takes_no_less_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trouble_is_never_a_refusal, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_names_that_cannot_be_are_not_asked_for, setup, teardown),
