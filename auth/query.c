@@ -43,6 +43,12 @@ const struct query_info query_info[QUERY_COUNT] = {
 		"SELECT postern.credential_used($1::int8[], $2::int8[], $3::text[], $4::text[])"
 		"::int8",
 		4},
+	[QUERY_BLOCKS] = {"blocks", "SELECT now_s::int8, list::text FROM postern.blocks()", 0},
+	[QUERY_BLOCK_PUT] = {"block_put",
+		"SELECT postern.block_put($1::text, $2::int8, $3::text)::bool", 3},
+	[QUERY_GUARD_LOAD] = {"guard_load",
+		"SELECT seed::bytea, records::bytea FROM postern.guard_load($1::int4)", 1},
+	[QUERY_GUARD_SAVE] = {"guard_save", "SELECT postern.guard_save($1::jsonb)::int8", 1},
 	[QUERY_CREDENTIAL_TAKE] = {"credential_take",
 		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
 		" FROM postern.credential_take($1::int8, $2::int8, $3::int4, $4::int4) LIMIT 2",
@@ -472,4 +478,30 @@ enum query_answer query_parse_credential(const PGresult *rows, struct credential
 	}
 	*credential_out = credential;
 	return QUERY_ROW;
+}
+
+/* --------------------------------------------------------------------- guard */
+static bool get_bytes(const PGresult *rows, int column, struct query_bytes *out)
+{
+	struct cell cell = cell_at(rows, column);
+
+	*out = (struct query_bytes){cell.bytes, cell.len};
+	return !cell.null;
+}
+
+bool query_parse_blocks(const PGresult *rows, uint64_t *now_s_out, struct query_bytes *list_out)
+{
+	static const Oid types[] = {OID_INT8, OID_TEXT};
+
+	return shape_is(rows, 2, types) && PQntuples(rows) == 1 &&
+	       get_natural(rows, 0, 8, -1, now_s_out) && get_bytes(rows, 1, list_out);
+}
+
+bool query_parse_guard(
+	const PGresult *rows, struct query_bytes *seed_out, struct query_bytes *records_out)
+{
+	static const Oid types[] = {OID_BYTEA, OID_BYTEA};
+
+	return shape_is(rows, 2, types) && PQntuples(rows) == 1 && get_bytes(rows, 0, seed_out) &&
+	       get_bytes(rows, 1, records_out);
 }

@@ -33,6 +33,10 @@ enum query {
 	QUERY_CREDENTIAL_USED,
 	QUERY_CREDENTIAL_TAKE,
 	QUERY_CREDENTIAL_GIVE_BACK,
+	QUERY_BLOCKS,
+	QUERY_BLOCK_PUT,
+	QUERY_GUARD_LOAD,
+	QUERY_GUARD_SAVE,
 	QUERY_COUNT,
 };
 
@@ -97,5 +101,16 @@ bool query_parse_changes(const PGresult *rows, struct query_changes *out)
 
 bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
 	__attribute__((warn_unused_result));
+
+/* Of the row, as long as it is: bytes that the caller has to look into. */
+struct query_bytes {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+bool query_parse_blocks(const PGresult *rows, uint64_t *now_s_out, struct query_bytes *list_out)
+	__attribute__((warn_unused_result));
+bool query_parse_guard(const PGresult *rows, struct query_bytes *seed_out,
+	struct query_bytes *records_out) __attribute__((warn_unused_result));
 
 #endif

@@ -76,6 +76,7 @@ struct service {
 	struct login_cache *verified;
 	struct hash_pool *pool;
 	struct guard *guard;
+	struct serve_guard *guard_state; /* of serve_guard.c */
 	struct authenticate *authenticate;
 	struct quota *quota;
 	struct transactions *transactions;
@@ -118,6 +119,18 @@ bool serve_credentials(struct service *service); /* false: out of memory */
 void serve_credential_verify(struct session *session, struct service *service);
 /* Whether the row (NULL: there is none) lets the session live. */
 bool session_credential_holds(const struct session *session, const struct credential *credential);
+
+/* serve_guard.c: what the guard shares with other nodes, and with the proxies */
+bool serve_guard(struct service *service) __attribute__((warn_unused_result));
+void serve_guard_destroy(struct service *service);
+void serve_guard_ready(struct service *service); /* the takes' connection is there */
+/* Whether it remembers what it did before, or has waited long enough to; else log-ins are 454. */
+bool serve_guard_remembers(const struct service *service, uint64_t now_ms);
+void serve_guard_tick(struct service *service, uint64_t now_ms);
+/* Draining: saves what is left; false: that is under way. */
+bool serve_guard_settled(struct service *service, uint64_t now_ms);
+void serve_blocks_changed(struct service *service);
+void serve_blocks_tell(struct peer *peer);
 
 /* serve_login.c: what decides log-ins */
 bool serve_login(struct service *service, unsigned workers) __attribute__((warn_unused_result));

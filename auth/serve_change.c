@@ -16,6 +16,7 @@ static void on_everything(void *arg)
 	account_cache_changed_all(service->accounts);
 	credential_cache_changed_all(service->credentials);
 	live_changed_all(service->live, clock_monotonic_ms());
+	serve_blocks_changed(service);
 }
 
 /* Its sessions are those of its account, which is told too, and afterwards. */
@@ -32,6 +33,11 @@ static void on_account(uint64_t id, void *arg)
 
 	account_cache_changed(service->accounts, id);
 	live_changed(service->live, id, clock_monotonic_ms());
+}
+
+static void on_blocks(void *arg)
+{
+	serve_blocks_changed(arg);
 }
 
 static void on_trust(bool trusted, void *arg)
@@ -68,6 +74,7 @@ bool serve_changes(struct service *service, const struct dsn *dsn)
 		.on_everything = on_everything,
 		.on_credential = on_credential,
 		.on_account = on_account,
+		.on_blocks = on_blocks,
 		.on_trust = on_trust,
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What decides log-ins, put together: guard, caches, hash pool, better hashes.  See serve.h. */
+/* What decides log-ins, put together: caches, hash pool, better hashes.  See serve.h. */
 #include "auth/serve.h"
 
 #include "common/clock.h"
@@ -46,7 +46,6 @@ static bool store(void *arg, uint64_t token, const struct rehash_wanted *wanted,
 bool serve_login(struct service *service, unsigned workers)
 {
 	const struct config_password *password = &service->config->password;
-	const struct guard_settings guard = {.config = &service->config->guard};
 	const struct hash_pool_settings pool = {
 		.queue = password->queue,
 		.owners = workers == 0 ? 1 : workers,
@@ -54,10 +53,9 @@ bool serve_login(struct service *service, unsigned workers)
 		.arg = service,
 	};
 
-	service->guard = guard_new(&guard);
 	service->verified = login_cache_new(password->cache_entries, password->cache_ms);
 	service->pool = hash_pool_new(service->base, &pool);
-	if (service->guard == NULL || service->verified == NULL || service->pool == NULL)
+	if (service->verified == NULL || service->pool == NULL)
 		return false;
 	const struct authenticate_settings settings = {
 		.accounts = service->accounts,

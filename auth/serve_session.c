@@ -151,7 +151,8 @@ void serve_auth_request(struct peer *peer, uint64_t id, const void *payload)
 	static const struct ipc_auth_verdict unavailable = {.result = IPC_AUTH_UNAVAILABLE};
 	struct authenticate *authenticate = peer->service->authenticate;
 
-	if (!peer_has_room(peer) || idmap_count(peer->logins) >= SERVICE_LOGINS_MAX ||
+	if (!serve_guard_remembers(peer->service, clock_monotonic_ms()) || !peer_has_room(peer) ||
+		idmap_count(peer->logins) >= SERVICE_LOGINS_MAX ||
 		idmap_get(peer->logins, id) != NULL || session_find(peer, id) != NULL) {
 		send_verdict(peer, id, &unavailable);
 		return;

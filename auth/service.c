@@ -139,6 +139,7 @@ static void attach_proxy(struct service *service, unsigned index, int fd)
 	}
 	service->peers[index] = peer;
 	service->alone_since_ms = 0;
+	serve_blocks_tell(peer);
 }
 
 void service_on_channel(struct service *service, enum ipc_process process, unsigned index, int fd)
@@ -242,6 +243,8 @@ static void on_quotas_state(bool ready, void *arg)
 
 	service->quotas_ready = ready;
 	tell_up(service);
+	if (ready)
+		serve_guard_ready(service);
 }
 
 static bool open_databases(struct service *service, const struct dsn *dsn)
@@ -317,7 +320,8 @@ struct service *service_new(struct event_base *base, const struct child_start *s
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
 		!serve_credentials(service) || !open_databases(service, dsn) ||
 		!serve_live(service) || !serve_changes(service, dsn) || !open_takes(service) ||
-		!serve_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
+		!serve_guard(service) || !serve_login(service, start->workers) ||
+		event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
 }
@@ -340,7 +344,7 @@ void service_destroy(struct service **pointer)
 	database_close(&service->quotas);
 	authenticate_destroy(&service->authenticate);
 	hash_pool_destroy(&service->pool);
-	guard_destroy(&service->guard);
+	serve_guard_destroy(service);
 	live_destroy(&service->live);
 	account_cache_destroy(&service->accounts);
 	credential_cache_destroy(&service->credentials);
@@ -361,6 +365,7 @@ void service_tick(struct service *service, uint64_t now_ms)
 	transactions_sweep(service->transactions, now_ms);
 	live_tick(service->live, now_ms);
 	credential_uses_tick(service->uses, now_ms);
+	serve_guard_tick(service, now_ms);
 }
 
 static bool has_peers(const struct service *service)
@@ -380,6 +385,8 @@ bool service_is_idle(struct service *service, uint64_t now_ms)
 		service->alone_since_ms = now_ms;
 	/* No proxy comes back: what it left open is settled now. */
 	transactions_sweep(service->transactions, now_ms + TRANSACTION_GRACE_MS);
-	return transactions_count(service->transactions) == 0 ||
-	       now_ms - service->alone_since_ms >= SETTLE_MS;
+	if (now_ms - service->alone_since_ms >= SETTLE_MS)
+		return true;
+	return transactions_count(service->transactions) == 0 &&
+	       serve_guard_settled(service, now_ms);
 }

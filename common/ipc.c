@@ -14,6 +14,13 @@ static bool valid_any(const void *payload)
 	return true;
 }
 
+static bool valid_block(const void *payload)
+{
+	const struct ipc_block *b = payload;
+
+	return b->bits <= 128 && b->step >= IPC_BLOCK_BEGIN && b->step <= IPC_BLOCK_END;
+}
+
 static bool valid_auth_request(const void *payload)
 {
 	const struct ipc_auth_request *r = payload;
@@ -120,6 +127,7 @@ static const struct type_info types[IPC_TYPE_END] = {
 	[IPC_TAKE_VERDICT] = {"take-verdict", sizeof(struct ipc_policy_verdict), valid_policy},
 	[IPC_INTENT_DONE] = {"intent-done", sizeof(struct ipc_done), valid_any},
 	[IPC_OUTCOME_DONE] = {"outcome-done", sizeof(struct ipc_done), valid_any},
+	[IPC_BLOCK] = {"block", sizeof(struct ipc_block), valid_block},
 	[IPC_SESSION_REVOKED] = {"session-revoked", sizeof(struct ipc_session_revoked), valid_any},
 	[IPC_HASH_REQUEST] = {"hash-request", sizeof(struct ipc_hash_request), valid_hash_request},
 	[IPC_HASH_RESULT] = {"hash-result", sizeof(struct ipc_hash_result), valid_hash_result},

@@ -56,6 +56,7 @@ enum ipc_type {
 	IPC_INTENT_DONE,
 	IPC_OUTCOME_DONE,
 	IPC_SESSION_REVOKED,
+	IPC_BLOCK, /* the networks that may not come in: a whole list, anew after each change */
 	/* auth -> hash, hash -> auth */
 	IPC_HASH_REQUEST,
 	IPC_HASH_RESULT,
@@ -229,6 +230,21 @@ struct ipc_attach_done {
 
 struct ipc_session_revoked { /* id: the session's; 421 4.7.0 */
 	uint8_t reason;
+};
+
+/* ------------------------------------------------------------------- blocks */
+enum ipc_block_step {
+	IPC_BLOCK_BEGIN = 1, /* a new list; the old one holds until END */
+	IPC_BLOCK_NETWORK,
+	IPC_BLOCK_END,
+};
+
+struct ipc_block {
+	struct address_key network; /* cut to its bits; of NETWORK only, as the next two */
+	uint64_t for_ms;            /* from now on */
+	uint8_t bits;               /* 0 to 128 */
+	uint8_t step;               /* enum ipc_block_step */
+	uint8_t padding[6];
 };
 
 /* --------------------------------------------------------------------- hash */

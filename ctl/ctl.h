@@ -29,6 +29,7 @@ enum ctl_option_bit {
 	CTL_HISTORY = 1u << 8,
 	CTL_IMPORT = 1u << 9,
 	CTL_CREDENTIAL = 1u << 10,
+	CTL_BLOCK = 1u << 11,
 	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
 };
 
@@ -59,6 +60,8 @@ struct ctl {
 	unsigned long limit;                    /* rows of a list; 0: all */
 	unsigned jobs;                          /* of import; 0: one a CPU */
 	/* of a credential; NULL: not given */
+	uint64_t for_s; /* of block add; 0: as long as usual */
+	const char *reason;
 	const char *label, *expires, *pepper, *own_limits[CTL_OWN_LIMITS];
 	struct ctl_words networks, senders;
 	struct password_cost cost;
@@ -101,6 +104,9 @@ int ctl_credential_revoke(struct ctl *ctl);
 int ctl_credential_keys(struct ctl *ctl);
 int ctl_auth_test(struct ctl *ctl);
 int ctl_audit(struct ctl *ctl);
+int ctl_block_add(struct ctl *ctl);
+int ctl_block_del(struct ctl *ctl);
+int ctl_block_list(struct ctl *ctl);
 int ctl_db_migrate(struct ctl *ctl);
 int ctl_completion_bash(struct ctl *ctl);
 int ctl_completion_zsh(struct ctl *ctl);

@@ -77,6 +77,15 @@ static const struct ctl_command commands[] = {
 		"Ends a credential for good, and the sessions that logged in with it."},
 	{"credential", "keys", ctl_credential_keys, "", 0, 0, 0,
 		"Counts the credentials by the pepper that they are hashed under."},
+	{"block", "add", ctl_block_add, "NETWORK|LOGIN", 1, 1, CTL_BLOCK,
+		"Lets nobody in from a network, on any node, or keeps an account from logging in "
+		"and "
+		"sending;\nfor a time."},
+	{"block", "del", ctl_block_del, "NETWORK|LOGIN", 1, 1, 0, "Ends a block."},
+	{"block", "list", ctl_block_list, "", 0, 0, 0,
+		"Lists what is blocked at present: by the guard (created_by: the service's role) "
+		"or "
+		"by hand."},
 	{"limits", "set", ctl_limits_set, "LOGIN KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
 		"Sets limits of an account's own.  Keys: messages_hour, messages_day, "
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "

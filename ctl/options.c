@@ -188,6 +188,37 @@ static bool take_recipients_day(struct ctl *ctl, const char *value)
 	return take_own_limit(ctl, CTL_RECIPIENTS_DAY, value);
 }
 
+/* "90s", "15m", "2h", "30d". */
+static bool take_for(struct ctl *ctl, const char *value)
+{
+	static const struct {
+		char unit;
+		uint64_t seconds;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	size_t digits = strspn(value, "0123456789");
+	uint64_t number;
+	char text[8];
+
+	if (digits == 0 || digits >= sizeof(text) || strlen(value) != digits + 1)
+		return false;
+	(void)snprintf(text, sizeof(text), "%.*s", (int)digits, value);
+	if (!options_parse_size(text, &number) || number == 0)
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (value[digits] == units[i].unit) {
+			ctl->for_s = number * units[i].seconds;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool take_reason(struct ctl *ctl, const char *value)
+{
+	ctl->reason = value;
+	return true;
+}
+
 static bool take_update(struct ctl *ctl, const char *value)
 {
 	(void)value;
@@ -254,6 +285,8 @@ static const struct ctl_option options[] = {
 	{"--recipients-day", "N", CTL_CREDENTIAL, take_recipients_day, "likewise"},
 	{"--pepper", "FILE", CTL_CREDENTIAL, take_pepper,
 		"the key to hash it under (default: POSTERN_PEPPER)"},
+	{"--for", "TIME", CTL_BLOCK, take_for, "how long: 90s, 15m, 2h or 30d (default: 1h)"},
+	{"--reason", "TEXT", CTL_BLOCK, take_reason, "for people, and for the audit"},
 	{"--update", NULL, CTL_IMPORT, take_update, "change accounts that exist; else they stay"},
 	{"--dsn", "DSN", ANY_COMMAND, take_dsn,
 		"the database, as libpq takes it (default: POSTERN_DSN)"},

@@ -2,6 +2,7 @@
 /* Accepting clients; see acceptor.h. */
 #include "proxy/acceptor.h"
 
+#include "common/clock.h"
 #include "common/counters.h"
 #include "common/log.h"
 #include "proxy/backend.h"
@@ -182,6 +183,11 @@ static bool memory_short(const struct worker *worker)
 	return limit != 0 && stream_total_queued() > limit / 100 * 95;
 }
 
+void acceptor_block(struct acceptor *acceptor, const struct ipc_block *block)
+{
+	door_block(acceptor->door, block, clock_monotonic_ms());
+}
+
 static void take_in(struct listener *listener, int fd, const struct address *client)
 {
 	struct acceptor *acceptor = listener->acceptor;
@@ -191,7 +197,15 @@ static void take_in(struct listener *listener, int fd, const struct address *cli
 		turn_away(listener, fd, REPLY_OVERLOAD);
 		return;
 	}
-	if (door_ask(acceptor->door, client) != DOOR_OPEN) {
+	switch (door_ask(acceptor->door, client, clock_monotonic_ms())) {
+	case DOOR_OPEN:
+		break;
+	case DOOR_BLOCKED:
+		counter_add(COUNTER_CONNECTIONS_BLOCKED, 1);
+		turn_away(listener, fd, REPLY_BLOCKED);
+		return;
+	case DOOR_CONNECTIONS:
+	case DOOR_STRANGERS:
 		turn_away(listener, fd, REPLY_TOO_MANY_CONNECTIONS);
 		return;
 	}

@@ -23,6 +23,9 @@ void acceptor_stop(struct acceptor *acceptor);
 void acceptor_session_welcome(struct acceptor *acceptor, struct session *session);
 void acceptor_session_closed(struct acceptor *acceptor, struct session *session);
 
+/* auth tells which networks may not come in. */
+void acceptor_block(struct acceptor *acceptor, const struct ipc_block *block);
+
 /* Every second: rested listeners come back. */
 void acceptor_tick(struct acceptor *acceptor);
 

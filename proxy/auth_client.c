@@ -5,6 +5,7 @@
 #include "common/channel.h"
 #include "common/counters.h"
 #include "common/log.h"
+#include "proxy/acceptor.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
 
@@ -332,6 +333,9 @@ static void on_frame(
 		break;
 	case IPC_OUTCOME_DONE:
 		on_outcome_done(client, id, payload);
+		break;
+	case IPC_BLOCK:
+		acceptor_block(client->worker->acceptor, payload);
 		break;
 	case IPC_SESSION_REVOKED:
 		by_id = idmap_get(client->worker->sessions, id);

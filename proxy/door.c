@@ -8,10 +8,13 @@
 
 #include "common/idmap.h"
 #include "common/log.h"
+#include "common/network.h"
 
 #include <sodium.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+enum { BLOCKS_MAX = 8192 }; /* auth tells half as many */
 
 struct counts {
 	uint32_t sessions, strangers;
@@ -25,6 +28,7 @@ struct door {
 	struct idmap *prefixes;
 	struct line strangers;
 	size_t stranger_count;
+	struct network_set *blocks, *next_blocks; /* NULL: none; no list is being told */
 	uint8_t hash_key[crypto_shorthash_KEYBYTES];
 };
 
@@ -50,6 +54,8 @@ void door_free(struct door **door)
 	if (*door == NULL)
 		return;
 	idmap_destroy(&(*door)->prefixes);
+	network_set_destroy(&(*door)->blocks);
+	network_set_destroy(&(*door)->next_blocks);
 	free(*door);
 	*door = NULL;
 }
@@ -80,8 +86,40 @@ static bool store(struct door *door, uint64_t key, struct counts counts)
 	return bits == 0 || idmap_put(door->prefixes, key, (void *)bits);
 }
 
-enum door_verdict door_ask(const struct door *door, const struct address *client)
+void door_block(struct door *door, const struct ipc_block *block, uint64_t now_ms)
 {
+	const struct network network = {.key = block->network, .bits = block->bits};
+
+	switch ((enum ipc_block_step)block->step) {
+	case IPC_BLOCK_BEGIN:
+		network_set_destroy(&door->next_blocks);
+		door->next_blocks = network_set_new(BLOCKS_MAX);
+		break;
+	case IPC_BLOCK_NETWORK:
+		if (door->next_blocks != NULL)
+			(void)network_set_add(door->next_blocks, &network, now_ms + block->for_ms);
+		break;
+	case IPC_BLOCK_END:
+		if (door->next_blocks == NULL)
+			break;
+		network_set_destroy(&door->blocks);
+		door->blocks = door->next_blocks;
+		door->next_blocks = NULL;
+		break;
+	}
+}
+
+static bool is_blocked(struct door *door, const struct address *client, uint64_t now_ms)
+{
+	struct address_key key = address_prefix(client, 32, 128);
+
+	return door->blocks != NULL && network_set_has(door->blocks, &key, now_ms);
+}
+
+enum door_verdict door_ask(struct door *door, const struct address *client, uint64_t now_ms)
+{
+	if (is_blocked(door, client, now_ms))
+		return DOOR_BLOCKED;
 	struct counts counts = unpack(idmap_get(door->prefixes, key_of(door, client)));
 
 	if (counts.sessions >= door->limits->connections_per_prefix)

@@ -5,6 +5,8 @@
  * oldest stranger has to go (421), so a flood of connections that never log in costs each of them
  * its place and never a customer the door.
  *
+ * And whose network is blocked, as auth tells.
+ *
  * Pure bookkeeping of one process: no socket, no clock.
  */
 #ifndef PROXY_DOOR_H
@@ -12,6 +14,7 @@
 
 #include "common/address.h"
 #include "common/config.h"
+#include "common/ipc.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +31,7 @@ struct door;
 
 enum door_verdict {
 	DOOR_OPEN,
+	DOOR_BLOCKED,     /* auth, or the administrator, blocked its network */
 	DOOR_CONNECTIONS, /* its prefix has as many sessions as it may */
 	DOOR_STRANGERS,   /* ... as many that have not logged in */
 };
@@ -36,7 +40,10 @@ struct door *door_new(const struct config_limits_set *limits); /* NULL: out of m
 void door_free(struct door **door);
 
 /* Whether one more may come from there; counts nothing. */
-enum door_verdict door_ask(const struct door *door, const struct address *client);
+enum door_verdict door_ask(struct door *door, const struct address *client, uint64_t now_ms);
+
+/* The list of blocked networks, a frame at a time; the old one holds until the new one is whole. */
+void door_block(struct door *door, const struct ipc_block *block, uint64_t now_ms);
 
 /* Counts a session as a stranger.  False: out of memory, not counted. */
 bool door_enter(struct door *door, const struct address *client, struct door_place *place)

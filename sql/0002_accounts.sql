@@ -52,6 +52,9 @@ CREATE TABLE account (
 		CHECK (recipients_message = -1 OR recipients_message BETWEEN 1 AND 2147483647),
 	message_bytes bigint CHECK (message_bytes = -1 OR message_bytes > 0),
 	status text COLLATE "C" NOT NULL DEFAULT 'enabled' CHECK (status IN ('enabled', 'disabled')),
+	-- Until then it is as if it were disabled; NULL: it is not blocked.
+	blocked_until timestamptz,
+	blocked_because text,
 	-- What is done about a header From that is not the account's; NULL: what the listener says.
 	from_policy text COLLATE "C" CHECK (from_policy IN ('off', 'observe', 'reject', 'rewrite')),
 	-- Names the account to the abuse desk, and to nobody else, in messages that it sent.

@@ -28,7 +28,7 @@ CREATE FUNCTION account_lookup(wanted text)
 BEGIN
 	RETURN QUERY
 	SELECT a.account_id, greatest(a.version, p.version), a.login, a.password_hash,
-		a.status = 'enabled',
+		a.status = 'enabled' AND coalesce(a.blocked_until <= clock_timestamp(), true),
 		greatest(coalesce(a.recipients_message, p.recipients_message), 0)::int,
 		greatest(coalesce(a.message_bytes, p.message_bytes), 0),
 		coalesce(s.list[1:32], '{}'), coalesce(cardinality(s.list), 0),

@@ -201,6 +201,7 @@ BEGIN
 		FROM account a JOIN plan p ON p.plan_id = a.plan_id
 		WHERE m.account_id = quota_take_at.account_id AND m.credential_id = 0
 		AND a.account_id = quota_take_at.account_id AND a.status = 'enabled'
+		AND coalesce(a.blocked_until <= clock_timestamp(), true)
 		AND m.slot - floor(date_part('epoch', coalesce(quota_take_at.moment, clock_timestamp())) / 150)::int
 			IN (0, 1)
 		AND (coalesce(a.messages_hour, p.messages_hour) = -1 OR quota_take_at.messages = 0
@@ -227,7 +228,8 @@ BEGIN
 		JOIN plan p ON p.plan_id = a.plan_id
 		LEFT JOIN meter m ON m.account_id = a.account_id AND m.credential_id = 0
 		WHERE a.account_id = quota_take_at.account_id;
-		IF NOT FOUND OR (found_now.a).status <> 'enabled' THEN
+		IF NOT FOUND OR (found_now.a).status <> 'enabled'
+			OR coalesce((found_now.a).blocked_until > clock_timestamp(), false) THEN
 			result := 3;
 			RETURN;
 		END IF;

@@ -127,7 +127,8 @@ BEGIN
 		JOIN credential c ON c.account_id = a.account_id
 		WHERE a.account_id = credential_take_at.account_id
 		AND c.credential_id = credential_take_at.credential_id;
-		IF NOT FOUND OR (found_now.a).status <> 'enabled' OR (found_now.c).revoked_at IS NOT NULL
+		IF NOT FOUND OR (found_now.a).status <> 'enabled'
+			OR coalesce((found_now.a).blocked_until > clock_timestamp(), false) OR (found_now.c).revoked_at IS NOT NULL
 			OR (found_now.c).expires_at <= coalesce(credential_take_at.moment, clock_timestamp()) THEN
 			result := 3;
 			RETURN;

@@ -66,6 +66,8 @@ static const struct field {
 	FIELD(AUTH_REQUEST, ipc_auth_request, secret_len, 0, IPC_SECRET_MAX),
 	FIELD(AUTH_REQUEST, ipc_auth_request, mechanism, IPC_MECHANISM_PLAIN, IPC_MECHANISM_LOGIN),
 	FIELD(AUTH_REQUEST, ipc_auth_request, authzid_differs, 0, 1),
+	FIELD(BLOCK, ipc_block, step, IPC_BLOCK_BEGIN, IPC_BLOCK_END),
+	FIELD(BLOCK, ipc_block, bits, 0, 128),
 	FIELD(AUTH_VERDICT, ipc_auth_verdict, login_len, 0, IPC_LOGIN_MAX),
 	FIELD(AUTH_VERDICT, ipc_auth_verdict, result, IPC_AUTH_OK, IPC_AUTH_BLOCKED),
 	FIELD(AUTH_VERDICT, ipc_auth_verdict, from_policy, IPC_FROM_LISTENER, IPC_FROM_REWRITE),
