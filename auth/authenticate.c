@@ -320,6 +320,7 @@ struct authenticate *authenticate_new(
 		return NULL;
 	a->base = base;
 	a->settings = *settings;
+	pace_expect(&a->pace, &settings->cost);
 	const struct rehash_settings rehash = {
 		.pool = settings->pool,
 		.cost = settings->cost,

@@ -36,6 +36,7 @@ static bool hash_fits(const struct authenticate *a, const struct password_hash *
 static void note_hash(
 	struct login *login, const struct account *account, const struct password_hash *hash)
 {
+	login->scheme = hash->scheme;
 	login->cost = hash->cost;
 	login->stored_len = 0;
 	if (!password_needs_rehash(hash, &login->owner->settings.cost))
@@ -89,6 +90,7 @@ void login_submit_dummy(struct login *login, enum reason reason)
 	struct authenticate *a = login->owner;
 
 	login->reason = reason;
+	login->scheme = PASSWORD_ARGON2ID;
 	login->cost = a->settings.cost;
 	login_submit(login, a->dummy, strlen(a->dummy));
 }
@@ -120,7 +122,7 @@ void authenticate_hashed(const struct hash_pool_result *result, void *arg, uint6
 		login_unavailable(login, "hash");
 		return;
 	}
-	pace_hash(&a->pace, login->cost.memory_bytes, login->cost.passes, result->wall_us, now_ms);
+	pace_hash(&a->pace, login->scheme, &login->cost, result->wall_us, now_ms);
 	if (result->outcome == IPC_HASH_MATCH && login->reason == REASON_NONE) {
 		login_cache_add(a->settings.verified, login->verdict.account,
 			login->verdict.version, login->secret->bytes, login->secret->len, now_ms);

@@ -57,9 +57,10 @@ struct login {
 	uint8_t tag[GUARD_TAG_BYTES];
 	enum hash_class class;
 	struct secret *secret;
-	struct event *timer;       /* of its wait, then of its refusal */
-	struct password_cost cost; /* of the hash that is computed */
-	uint16_t stored_len;       /* of that hash when a better one is to take its place; else 0 */
+	struct event *timer;         /* of its wait, then of its refusal */
+	enum password_scheme scheme; /* of the hash that is computed, and what it costs */
+	struct password_cost cost;
+	uint16_t stored_len; /* of that hash when a better one is to take its place; else 0 */
 	char stored[PASSWORD_PHC_MAX];
 	struct ipc_auth_verdict verdict;
 	struct login_generated generated;

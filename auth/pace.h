@@ -7,18 +7,25 @@
 #ifndef AUTH_PACE_H
 #define AUTH_PACE_H
 
+#include "auth/password.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
 	PACE_KINDS_MAX = 8,
-	PACE_MEMORY_MS = 10 * 60 * 1000,    /* a kind not seen for so long is no longer in use */
+	PACE_MEMORY_MS = 10 * 60 * 1000, /* a kind not seen for so long is no longer in use */
+	PACE_PS_A_BYTE = 600, /* a guess: what Argon2id takes for a byte and pass, in picoseconds */
 	PACE_WALL_MAX_US = 2 * 1000 * 1000, /* a single measurement counts no more than this */
 };
 
 struct pace_kind {
+	enum password_scheme scheme;
 	uint64_t memory_bytes;
 	unsigned passes;
 	uint64_t wall_us, seen_ms;
+	bool always;  /* in use as long as the process lives */
+	bool guessed; /* not measured yet */
 };
 
 struct pace {
@@ -27,8 +34,15 @@ struct pace {
 };
 
 void pace_lookup(struct pace *pace, uint64_t wall_us);
-void pace_hash(struct pace *pace, uint64_t memory_bytes, unsigned passes, uint64_t wall_us,
-	uint64_t now_ms);
+
+/*
+ * The kind of the dummy: in use whatever was seen lately, and guessed at until it is measured.  A
+ * wrong password against a cheap hash waits as long as an unknown name from the first log-in on.
+ */
+void pace_expect(struct pace *pace, const struct password_cost *cost);
+
+void pace_hash(struct pace *pace, enum password_scheme scheme, const struct password_cost *cost,
+	uint64_t wall_us, uint64_t now_ms);
 
 /* The slowest kind's estimate; 0: nothing was measured. */
 uint64_t pace_slowest_us(const struct pace *pace, uint64_t now_ms);
