@@ -23,9 +23,15 @@ CREATE FUNCTION account_lookup(wanted text)
 	RETURNS TABLE (account_id bigint, version bigint, login text, password_hash text, enabled boolean,
 		recipients int, message_bytes bigint, senders text[], sender_count int, from_policy text, token text,
 		password_version bigint)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+	known text := lower(account_lookup.wanted COLLATE "C");
 BEGIN
+	-- Kept in tables of somebody else's: see 0011_source.sql.
+	IF account_source_name() IS NOT NULL THEN
+		known := account_mirror(known);
+	END IF;
 	RETURN QUERY
 	SELECT a.account_id, greatest(a.version, p.version), a.login, a.password_hash,
 		a.status = 'enabled' AND coalesce(a.blocked_until <= clock_timestamp(), true),
@@ -43,7 +49,7 @@ BEGIN
 			ORDER BY kind, value LIMIT 33
 		) first
 	) s
-	WHERE a.login = lower(account_lookup.wanted COLLATE "C");
+	WHERE a.login = known;
 END
 $$;
 
@@ -64,21 +70,32 @@ END
 $$;
 
 -- Stores another hash of the password that old_hash is of.  false: old_hash is not stored any more, which
--- alone decides here; version, the row's as it was looked up, is for an adapted function.
+-- alone decides here, or an adapter leaves foreign tables as they are.
 CREATE FUNCTION account_rehash(account_id bigint, version bigint, old_hash text, new_hash text) RETURNS boolean
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	stored boolean;
+	foreign_login text;
 BEGIN
 	PERFORM hash_check(account_rehash.new_hash);
 	IF account_rehash.new_hash IS NULL THEN
 		RAISE EXCEPTION 'a hash is needed' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	PERFORM set_config('postern.same_password', 'on', true);
-	UPDATE account a SET password_hash = account_rehash.new_hash
-	WHERE a.account_id = account_rehash.account_id AND a.password_hash = account_rehash.old_hash;
-	stored := FOUND;
+	IF account_source_name() IS NOT NULL THEN
+		SELECT a.login INTO foreign_login FROM account a
+		WHERE a.account_id = account_rehash.account_id AND a.password_hash = account_rehash.old_hash;
+		stored := FOUND AND account_source_rehash(foreign_login, account_rehash.old_hash,
+			account_rehash.new_hash);
+		IF stored THEN
+			PERFORM account_mirror(foreign_login);
+		END IF;
+	ELSE
+		UPDATE account a SET password_hash = account_rehash.new_hash
+		WHERE a.account_id = account_rehash.account_id AND a.password_hash = account_rehash.old_hash;
+		stored := FOUND;
+	END IF;
 	PERFORM set_config('postern.same_password', '', true);
 	RETURN stored;
 END

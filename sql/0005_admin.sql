@@ -36,17 +36,16 @@ BEGIN
 END
 $$;
 
--- NULL is allowed: no password.  Only what the service can verify is taken, so that a mistake shows
--- here and not at the user's next log-in.  By its form: the caps of its cost are the service's, but for
--- bcrypt's, which is the one that people raise.
-CREATE FUNCTION hash_check(password_hash text) RETURNS void
+-- Whether the service can verify it; NULL, no password, reads as NULL.  By its form: the caps of its cost
+-- are the service's, but for bcrypt's, which is the one that people raise.
+CREATE FUNCTION hash_verifiable(password_hash text) RETURNS boolean
 	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 DECLARE
 	-- Dovecot's names of what crypt() writes say nothing that its own prefix does not.
 	hash text := regexp_replace(password_hash,
 		'^\{(argon2id?|blf-crypt|crypt|sha512-crypt|sha256-crypt|md5-crypt)\}(?=\$)', '', 'i');
 BEGIN
-	IF octet_length(password_hash) > 256 OR NOT (
+	RETURN octet_length(password_hash) <= 256 AND (
 		hash ~ '^\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=([1-9]|10),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{22,86}$'
 		OR hash ~ '^\$argon2i\$v=19\$m=[1-9][0-9]{0,6},t=([3-9]|10),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{22,86}$'
 		OR hash ~ '^\$2[aby]\$(0[4-9]|1[0-3])\$[./A-Za-z0-9]{53}$'
@@ -60,7 +59,16 @@ BEGIN
 		OR hash ~* '^\{(sha|sha1|sha256|sha512|ssha|ssha256|ssha512)(\.(hex|b64|base64))?\}[a-z0-9+/]{27,255}={0,2}$'
 		OR hash ~* '^\{(plain|cleartext|clear)\}[^\u0001-\u001f\u007f-\u009f]+$'
 		OR hash ~* ('^\{(plain|cleartext|clear|argon2id?|blf-crypt|crypt|sha512-crypt|sha256-crypt|md5-crypt'
-			|| '|pbkdf2(-sha1|-sha256|-sha512)?)\.(hex|b64|base64)\}[a-z0-9+/]+={0,2}$')) THEN
+			|| '|pbkdf2(-sha1|-sha256|-sha512)?)\.(hex|b64|base64)\}[a-z0-9+/]+={0,2}$'));
+END
+$$;
+
+-- Only what the service can verify is taken, so that a mistake shows here and not at the user's next
+-- log-in.  NULL is allowed: no password.
+CREATE FUNCTION hash_check(password_hash text) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT hash_verifiable(password_hash) THEN
 		RAISE EXCEPTION 'not a password hash that Postern can verify'
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'It takes $argon2id$v=19$m=...,t=...,p=1$salt$tag with a salt of 16 octets, and to move '
