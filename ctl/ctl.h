@@ -108,6 +108,7 @@ int ctl_block_add(struct ctl *ctl);
 int ctl_block_del(struct ctl *ctl);
 int ctl_block_list(struct ctl *ctl);
 int ctl_db_migrate(struct ctl *ctl);
+int ctl_db_verify(struct ctl *ctl);
 int ctl_completion_bash(struct ctl *ctl);
 int ctl_completion_zsh(struct ctl *ctl);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Preparation of logins given as arguments; see login.h. */
+/* Preparation of logins given as arguments, and whether they are kept elsewhere; see login.h. */
 #include "ctl/login.h"
 
+#include "ctl/database.h"
 #include "ctl/output.h"
 
 #include <string.h>
@@ -24,7 +25,20 @@ int login_text(const struct ctl *ctl, const char *text, char out[LOGIN_TEXT_MAX]
 	return EX_OK;
 }
 
-int login_argument(const struct ctl *ctl, char out[LOGIN_TEXT_MAX])
+/* Where accounts are kept elsewhere (sql/adapters/), one has no row here before it was looked up.
+ */
+static int fetch(struct ctl *ctl, const char *login)
+{
+	const char *values[] = {login};
+	int status = EX_OK;
+	PGresult *fetched =
+		database_ask(ctl, "SELECT postern.account_fetch($1)", 1, values, &status);
+
+	PQclear(fetched);
+	return status;
+}
+
+int login_argument(struct ctl *ctl, char out[LOGIN_TEXT_MAX])
 {
 	int status = login_text(ctl, ctl->arguments[0], out);
 
@@ -32,5 +46,5 @@ int login_argument(const struct ctl *ctl, char out[LOGIN_TEXT_MAX])
 		output_error(ctl->json, EX_DATAERR, "not a login", "The login is empty.");
 		return EX_DATAERR;
 	}
-	return status;
+	return status == EX_OK ? fetch(ctl, out) : status;
 }

@@ -11,8 +11,10 @@ enum { LOGIN_TEXT_MAX = PASSWORD_LOGIN_MAX + 1 };
 int login_text(const struct ctl *ctl, const char *text, char out[LOGIN_TEXT_MAX])
 	__attribute__((warn_unused_result));
 
-/* The command's first argument, which may not be empty. */
-int login_argument(const struct ctl *ctl, char out[LOGIN_TEXT_MAX])
-	__attribute__((warn_unused_result));
+/*
+ * The command's first argument, which may not be empty; an account that is kept in tables of
+ * somebody else's is fetched from there.  EX_OK, or the exit status after saying what is wrong.
+ */
+int login_argument(struct ctl *ctl, char out[LOGIN_TEXT_MAX]) __attribute__((warn_unused_result));
 
 #endif

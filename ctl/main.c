@@ -21,6 +21,10 @@ static const struct ctl_command commands[] = {
 	{"db", "migrate", ctl_db_migrate, "", 0, 0, CTL_SQL,
 		"Brings the schema in the database to the version of this release.  Run it as a "
 		"superuser,\nor as the owner of the database with CREATEROLE."},
+	{"db", "verify", ctl_db_verify, "", 0, 0, CTL_SQL,
+		"Looks whether the database is as Postern needs it (functions, roles, privileges, "
+		"triggers, settings,\nmigrations, adapted tables), and says what is wrong and what "
+		"to do.  Changes nothing."},
 	{"account", "add", ctl_account_add, "LOGIN", 1, 1, CTL_PLAN | CTL_NO_PASSWORD | CTL_COST,
 		"Adds an account, and asks for its password: twice on a terminal, or one line of "
 		"standard input.\nWhen the login is an address, the account may send as that "

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: ISC */
+/* The table; see contract.h.  A test finds what a migration adds and this does not have. */
+#include "ctl/contract.h"
+
+const struct contract_function contract_functions[] = {
+	{CONTRACT_SERVICE, "account_lookup(text)",
+		"TABLE(account_id bigint, version bigint, login text, password_hash text, enabled "
+		"boolean, recipients integer, message_bytes bigint, senders text[], sender_count "
+		"integer, from_policy text, token text, password_version bigint)"},
+	{CONTRACT_SERVICE, "account_rehash(bigint, bigint, text, text)", "boolean"},
+	{CONTRACT_SERVICE, "block_put(text, bigint, text)", "boolean"},
+	{CONTRACT_SERVICE, "blocks()", "TABLE(now_s bigint, list text)"},
+	{CONTRACT_SERVICE, "changes_clean()", "bigint"},
+	{CONTRACT_SERVICE, "changes_since(text)",
+		"TABLE(cursor text, everything boolean, accounts bigint[], credentials bigint[], "
+		"blocks boolean, epoch text)"},
+	{CONTRACT_BOTH, "contract()", "integer"},
+	{CONTRACT_SERVICE, "credential_give_back(bigint, bigint, bigint, integer, integer)",
+		"boolean"},
+	{CONTRACT_SERVICE, "credential_lookup(text)",
+		"TABLE(credential_id bigint, account_id bigint, version bigint, key_id text, hash "
+		"bytea, enabled boolean, expires_s bigint, networks text[], senders text[], label "
+		"text)"},
+	{CONTRACT_SERVICE, "credential_take(bigint, bigint, integer, integer)",
+		"TABLE(result integer, meter text, meter_limit bigint, reset_s bigint, taken_s "
+		"bigint)"},
+	{CONTRACT_SERVICE, "credential_used(bigint[], bigint[], text[], text[])", "bigint"},
+	{CONTRACT_BOTH, "db_epoch()", "text"},
+	{CONTRACT_SERVICE, "guard_load(integer)", "TABLE(seed bytea, records bytea)"},
+	{CONTRACT_SERVICE, "guard_save(jsonb)", "bigint"},
+	{CONTRACT_SERVICE, "quota_give_back(bigint, bigint, integer, integer)", "boolean"},
+	{CONTRACT_SERVICE, "quota_take(bigint, integer, integer)",
+		"TABLE(result integer, meter text, meter_limit bigint, reset_s bigint, taken_s "
+		"bigint)"},
+	{CONTRACT_SERVICE, "sender_owned(bigint, text)", "boolean"},
+	{CONTRACT_ADMIN, "account_add(text, text, text)", "bigint"},
+	{CONTRACT_ADMIN, "account_auth(text)",
+		"TABLE(account_id bigint, enabled boolean, password_hash text, scheme text, cost "
+		"text)"},
+	{CONTRACT_ADMIN, "account_by_token(text)",
+		"TABLE(account_id bigint, login text, enabled boolean)"},
+	{CONTRACT_ADMIN, "account_delete(text)", "bigint"},
+	{CONTRACT_ADMIN, "account_export(text, integer)",
+		"TABLE(login text, hash text, plan text, senders text[], enabled boolean)"},
+	{CONTRACT_ADMIN, "account_fetch(text)", "boolean"},
+	{CONTRACT_ADMIN, "account_hashes()", "TABLE(scheme text, cost text, accounts bigint)"},
+	{CONTRACT_ADMIN, "account_import(jsonb, boolean)",
+		"TABLE(number integer, result text, problem text)"},
+	{CONTRACT_ADMIN, "account_known(text[])", "TABLE(login text, password_hash text)"},
+	{CONTRACT_ADMIN, "account_list(text, integer)",
+		"TABLE(account_id bigint, login text, enabled boolean, has_password boolean, plan "
+		"text, created_at timestamp with time zone, from_policy text, token text)"},
+	{CONTRACT_ADMIN, "account_rename(text, text)", "void"},
+	{CONTRACT_ADMIN, "account_rotate_token(text)", "text"},
+	{CONTRACT_ADMIN, "account_set_enabled(text, boolean)", "void"},
+	{CONTRACT_ADMIN, "account_set_from_policy(text, text)", "void"},
+	{CONTRACT_ADMIN, "account_set_password(text, text)", "void"},
+	{CONTRACT_ADMIN, "account_set_plan(text, text)", "void"},
+	{CONTRACT_ADMIN, "account_show(text)",
+		"TABLE(account_id bigint, account text, enabled boolean, has_password boolean, "
+		"plan text, created_at timestamp with time zone, version bigint, sender_count "
+		"bigint, from_policy text, token text)"},
+	{CONTRACT_ADMIN, "account_source_name()", "text"},
+	{CONTRACT_ADMIN, "account_source_problems()",
+		"TABLE(kind text, detail text, accounts bigint)"},
+	{CONTRACT_ADMIN, "accounts_add_many(text[], text, text)", "bigint"},
+	{CONTRACT_ADMIN,
+		"audit_list(text, bigint, timestamp with time zone, timestamp with time zone, "
+		"bigint, integer)",
+		"TABLE(audit_id bigint, at timestamp with time zone, role text, actor text, object "
+		"text, action text, via text, account bigint, account_last bigint, name text, "
+		"before jsonb, after jsonb)"},
+	{CONTRACT_ADMIN, "block_add(text, bigint, text)", "timestamp with time zone"},
+	{CONTRACT_ADMIN, "block_del(text)", "boolean"},
+	{CONTRACT_ADMIN, "block_list(text, integer)",
+		"TABLE(target text, until timestamp with time zone, reason text, created_by text)"},
+	{CONTRACT_ADMIN,
+		"credential_add(text, text, text, bytea, text, text[], text[], timestamp with time "
+		"zone, bigint, bigint, bigint, bigint)",
+		"bigint"},
+	{CONTRACT_ADMIN, "credential_keys()", "TABLE(key_id text, live bigint, ended bigint)"},
+	{CONTRACT_ADMIN, "credential_list(text, text, integer)",
+		"TABLE(public_id text, state text, label text, created_at timestamp with time "
+		"zone, expires_at timestamp with time zone, used_at timestamp with time zone, "
+		"key_id text)"},
+	{CONTRACT_ADMIN, "credential_revoke(text)", "boolean"},
+	{CONTRACT_ADMIN, "credential_show(text)",
+		"TABLE(credential text, login text, state text, label text, created_at timestamp "
+		"with time zone, expires_at timestamp with time zone, revoked_at timestamp with "
+		"time zone, used_at timestamp with time zone, used_address inet, used_client text, "
+		"key_id text, networks text[], senders text[], messages_hour bigint, messages_day "
+		"bigint, recipients_hour bigint, recipients_day bigint)"},
+	{CONTRACT_ADMIN, "limits_set(text, jsonb)", "void"},
+	{CONTRACT_ADMIN, "limits_show(text)",
+		"TABLE(name text, max bigint, source text, used bigint)"},
+	{CONTRACT_ADMIN, "plan_list()",
+		"TABLE(plan text, messages_hour bigint, messages_day bigint, recipients_hour "
+		"bigint, recipients_day bigint, recipients_message bigint, message_bytes bigint)"},
+	{CONTRACT_ADMIN, "plan_set(text, jsonb)", "void"},
+	{CONTRACT_ADMIN, "schema_versions()", "TABLE(version integer, name text, checksum text)"},
+	{CONTRACT_ADMIN, "sender_add(text, text)", "boolean"},
+	{CONTRACT_ADMIN, "sender_del(text, text)", "boolean"},
+	{CONTRACT_ADMIN, "sender_list(text, text, integer)", "TABLE(sender text)"},
+	{CONTRACT_NOBODY, "account_source(text)",
+		"TABLE(login text, password_hash text, enabled boolean, senders text[], plan "
+		"text)"},
+	{CONTRACT_NOBODY, "account_source_logins()", "SETOF text"},
+	{CONTRACT_NOBODY, "account_source_rehash(text, text, text)", "boolean"},
+	{CONTRACT_NOBODY, "account_source_changed(text[])", "void"},
+	{CONTRACT_NOBODY, "account_source_watch(regclass, text)", "void"},
+	{CONTRACT_NOBODY, "account_source_adopt(text)", "void"},
+	{CONTRACT_NOBODY, "account_source_release(boolean)", "void"},
+};
+
+const size_t contract_function_count = sizeof(contract_functions) / sizeof(contract_functions[0]);
