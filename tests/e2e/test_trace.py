@@ -131,7 +131,7 @@ def test_login_of_any_kind_in_the_header(shown):
     with shown.session(user=login, password="secret") as client:
         client.message(ALICE, [RECIPIENT], CONTENT)
     [message] = shown.new_messages(before)
-    assert "(authenticated as odd?user?name)" in message.received[0]
+    assert "(authenticated as odd?user??name)" in message.received[0]
 
 
 @pytest.mark.parametrize("host, shown_as", [("127.0.0.1", "[127.0.0.1]"), *([("::1", "[IPv6:::1]")] if have_ipv6() else [])])
