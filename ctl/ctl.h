@@ -30,6 +30,8 @@ enum ctl_option_bit {
 	CTL_IMPORT = 1u << 9,
 	CTL_CREDENTIAL = 1u << 10,
 	CTL_BLOCK = 1u << 11,
+	CTL_PEPPER = 1u << 12,
+	CTL_FROM = 1u << 13,
 	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
 };
 
@@ -62,6 +64,7 @@ struct ctl {
 	/* of a credential; NULL: not given */
 	uint64_t for_s; /* of block add; 0: as long as usual */
 	const char *reason;
+	const char *from; /* of auth-test: the client's address; NULL: not given */
 	const char *label, *expires, *pepper, *own_limits[CTL_OWN_LIMITS];
 	struct ctl_words networks, senders;
 	struct password_cost cost;

@@ -70,7 +70,7 @@ static const struct ctl_command commands[] = {
 		"Lets an account send as an address, as any address of a domain, or as anybody."},
 	{"sender", "del", ctl_sender_del, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
 		"Takes that permission away."},
-	{"credential", "add", ctl_credential_add, "LOGIN", 1, 1, CTL_CREDENTIAL,
+	{"credential", "add", ctl_credential_add, "LOGIN", 1, 1, CTL_CREDENTIAL | CTL_PEPPER,
 		"Makes a secret that logs in to an account, and shows it: once, for only a hash "
 		"of it is kept."},
 	{"credential", "list", ctl_credential_list, "LOGIN", 1, 1, 0,
@@ -95,12 +95,11 @@ static const struct ctl_command commands[] = {
 		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "
 		"whole number (bytes also with KiB, MiB, GiB),\nunlimited, or plan for what the "
 		"account's plan says.  0 lets nothing through."},
-	{"auth-test", "", ctl_auth_test, "LOGIN", 1, 1, CTL_COST,
-		"Asks for a password, tells whether a log-in with it would be let in, and why not. "
-		" "
-		"--memory and --passes\nas in postern.conf tell whether its hash would be made "
-		"anew. "
-		" Nothing is counted, and nothing changes."},
+	{"auth-test", "", ctl_auth_test, "LOGIN", 1, 1, CTL_COST | CTL_FROM | CTL_PEPPER,
+		"Asks for a password or a generated secret, tells whether a log-in with it would "
+		"be let in, and why not.\n--memory and --passes as in postern.conf tell whether "
+		"the "
+		"hash would be made anew.  Nothing is counted,\nand nothing changes."},
 	{"audit", "", ctl_audit, "[LOGIN]", 0, 1, CTL_HISTORY | CTL_LIMIT,
 		"Shows what was changed, the newest first: when, by whom, what, and of which "
 		"account; or of one account."},

@@ -136,6 +136,12 @@ static bool take_expires(struct ctl *ctl, const char *value)
 	return true;
 }
 
+static bool take_from(struct ctl *ctl, const char *value)
+{
+	ctl->from = value;
+	return true;
+}
+
 static bool take_pepper(struct ctl *ctl, const char *value)
 {
 	ctl->pepper = value;
@@ -283,8 +289,9 @@ static const struct ctl_option options[] = {
 	{"--messages-day", "N", CTL_CREDENTIAL, take_messages_day, "likewise"},
 	{"--recipients-hour", "N", CTL_CREDENTIAL, take_recipients_hour, "likewise"},
 	{"--recipients-day", "N", CTL_CREDENTIAL, take_recipients_day, "likewise"},
-	{"--pepper", "FILE", CTL_CREDENTIAL, take_pepper,
+	{"--pepper", "FILE", CTL_PEPPER, take_pepper,
 		"the key to hash it under (default: POSTERN_PEPPER)"},
+	{"--from", "ADDRESS", CTL_FROM, take_from, "as if the client came from there"},
 	{"--for", "TIME", CTL_BLOCK, take_for, "how long: 90s, 15m, 2h or 30d (default: 1h)"},
 	{"--reason", "TEXT", CTL_BLOCK, take_reason, "for people, and for the audit"},
 	{"--update", NULL, CTL_IMPORT, take_update, "change accounts that exist; else they stay"},

@@ -46,7 +46,10 @@ DECLARE
 		'^\{(argon2id?|blf-crypt|crypt|sha512-crypt|sha256-crypt|md5-crypt)\}(?=\$)', '', 'i');
 BEGIN
 	RETURN octet_length(password_hash) <= 256 AND (
-		hash ~ '^\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=([1-9]|10),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{22,86}$'
+		-- Counted apart: a bounded repetition as long as a tag takes six times as long as all the rest.
+		hash ~ '^\$argon2id\$v=19\$m=[1-9][0-9]{0,6},t=([1-9]|10),p=1\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+$'
+			AND octet_length(split_part(hash, '$', 5)) = 22
+			AND octet_length(split_part(hash, '$', 6)) BETWEEN 22 AND 86
 		OR hash ~ '^\$argon2i\$v=19\$m=[1-9][0-9]{0,6},t=([3-9]|10),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{22,86}$'
 		OR hash ~ '^\$2[aby]\$(0[4-9]|1[0-3])\$[./A-Za-z0-9]{53}$'
 		OR hash ~ '^\$y\$j[./A-Za-z0-9]{2,4}\$[./A-Za-z0-9]{2,86}\$[./A-Za-z0-9]{43}$'

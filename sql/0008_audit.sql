@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: ISC
--- The audit: every change to accounts, senders and plans, by whom, when, before and after.
+-- The audit: every change to accounts, senders, credentials, plans and blocks; by whom, when, before and after.
 --
 -- Written by triggers, in the transaction of the change: nobody who changes a table leaves it out, and a
 -- change that was rolled back is not in it.  The administrator's role reads it and can neither write nor
@@ -31,23 +31,27 @@ CREATE INDEX audit_at ON audit USING brin (at);
 
 -- -------------------------------------------------------------- password hashes
 
--- "argon2id" of a stored hash, "ssha512" of one that begins with {SSHA512}.  NULL: no hash.
+-- "argon2id" of a stored hash, "ssha512" of one that begins with {SSHA512}.  NULL: no hash.  Only names
+-- that are known come out: what stands where the name should be may be the password itself.
 CREATE FUNCTION hash_scheme(hash text) RETURNS text
 	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 DECLARE
-	bare text := regexp_replace(hash, '^\{[A-Za-z0-9.-]+\}(?=\$)', '');
-	crypted text := substring(bare FROM '^\$([a-z0-9-]+)\$');
+	named text := lower(substring(hash FROM '^\{([A-Za-z0-9-]+)(?:\.[A-Za-z0-9]+)?\}'));
+	crypted text := substring(hash FROM '^(?:\{[A-Za-z0-9-]+\})?\$([a-z0-9-]+)\$');
 BEGIN
 	IF hash IS NULL THEN
 		RETURN NULL;
+	ELSIF named IN ('plain', 'cleartext', 'clear') THEN
+		RETURN 'plain';
 	END IF;
 	RETURN CASE
+		WHEN crypted IN ('argon2id', 'argon2i', 'pbkdf2', 'pbkdf2-sha256', 'pbkdf2-sha512') THEN crypted
 		WHEN crypted IN ('2a', '2b', '2x', '2y') THEN 'bcrypt'
+		WHEN crypted = '1' THEN 'md5-crypt'
 		WHEN crypted = '5' THEN 'sha256-crypt'
 		WHEN crypted = '6' THEN 'sha512-crypt'
 		WHEN crypted = 'y' THEN 'yescrypt'
-		WHEN crypted IS NOT NULL THEN crypted
-		ELSE coalesce(lower(substring(hash FROM '^\{([A-Za-z0-9.-]+)\}')), 'unknown') END;
+		ELSE coalesce(named, 'unknown') END;
 END
 $$;
 
@@ -74,16 +78,31 @@ BEGIN
 END
 $$;
 
--- What decides on a log-in with a password.  No row: there is no such account.
+-- What decides on a log-in with a password.  No row: there is no such account.  blocked_until: NULL, it is
+-- not blocked.
 CREATE FUNCTION account_auth(login text)
-	RETURNS TABLE (account_id bigint, enabled boolean, password_hash text, scheme text, cost text)
+	RETURNS TABLE (account_id bigint, enabled boolean, blocked_until timestamptz, password_hash text,
+		scheme text, cost text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT a.account_id, a.status = 'enabled', a.password_hash, hash_scheme(a.password_hash),
-		hash_cost(a.password_hash)
+	SELECT a.account_id, a.status = 'enabled', nullif(greatest(a.blocked_until, now()), now()),
+		a.password_hash, hash_scheme(a.password_hash), hash_cost(a.password_hash)
 	FROM account a WHERE a.login = login_prepared(account_auth.login);
+END
+$$;
+
+-- The same of a generated credential.  here: whether it may be used from the client's address.
+CREATE FUNCTION credential_auth(public_id text, client inet DEFAULT NULL)
+	RETURNS TABLE (account_id bigint, state text, here boolean, key_id text, hash bytea)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT c.account_id, credential_state(c), credential_auth.client IS NULL OR c.networks = '{}'
+		OR credential_auth.client <<= ANY (c.networks), c.key_id, c.hash
+	FROM credential c WHERE c.credential_id = credential_number(credential_auth.public_id);
 END
 $$;
 
@@ -285,7 +304,7 @@ BEGIN
 			WHEN value = 'null' OR key IN ('account_id', 'plan_id', 'credential_id', 'status', 'created_at',
 				'from_policy', 'messages_hour', 'messages_day', 'recipients_hour', 'recipients_day',
 				'recipients_message', 'message_bytes', 'password_hash', 'hash', 'kind', 'enabled',
-				'expires_at', 'revoked_at', 'key_id') THEN value
+				'expires_at', 'revoked_at', 'key_id', 'blocked_until') THEN value
 			ELSE '"erased"' END)
 		FROM jsonb_each(recorded));
 END
@@ -341,6 +360,6 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION account_hashes(), account_auth(text), account_delete(text), account_rename(text, text),
+GRANT EXECUTE ON FUNCTION account_hashes(), account_auth(text), credential_auth(text, inet), account_delete(text), account_rename(text, text),
 	audit_list(text, bigint, timestamptz, timestamptz, bigint, int)
 TO postern_admin;

@@ -17,7 +17,7 @@ CREATE TRIGGER note_insert AFTER INSERT ON block FOR EACH STATEMENT EXECUTE FUNC
 CREATE TRIGGER note_update AFTER UPDATE ON block FOR EACH STATEMENT EXECUTE FUNCTION change_note('block');
 CREATE TRIGGER note_delete AFTER DELETE ON block FOR EACH STATEMENT EXECUTE FUNCTION change_note('block');
 
-SELECT audit_attach('block', 'network');
+SELECT audit_attach('block', 'network', 'network');
 
 -- Counts under keyed digests: neither a name, nor an address, nor anything of a secret stands here.
 -- kind 1: an account is known in a network; 2: wrong guesses of both; 3: of a network; 4: of an account.
@@ -216,4 +216,17 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION block_add(text, bigint, text), block_del(text), block_list(text, int) TO postern_admin;
+-- The block that keeps a client's address out at present: the longest.
+CREATE FUNCTION block_of(client inet) RETURNS TABLE (network text, until timestamptz, reason text)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT b.network::text, b.until, b.reason FROM block b
+	WHERE b.network >>= block_of.client AND b.until > now()
+	ORDER BY b.until DESC LIMIT 1;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION block_add(text, bigint, text), block_del(text), block_list(text, int), block_of(inet)
+TO postern_admin;

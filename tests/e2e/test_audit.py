@@ -139,6 +139,31 @@ def test_the_admin_role_reads_by_the_function_and_can_erase_nothing(ctl):
                 connection.execute(statement)
 
 
+def test_credentials_and_blocks_are_recorded_too(ctl):
+    add(ctl, "owner")
+    ctl.sql("SELECT postern.credential_add('owner', 'abcdefgh2345', '0123456789abcdef', sha256('x'), 'phone')")
+    ctl("credential", "revoke", "abcdefgh2345")
+    revoked, made, _ = audit(ctl, "owner")
+    assert (made["object"], made["action"], made["after"]["hash"]) == ("credential", "insert", "keyed")
+    assert (made["login"], made["after"]["label"]) == ("owner", "phone")
+    assert revoked["after"]["public_id"] == "abcdefgh2345" and revoked["before"]["revoked_at"] is None
+    ctl("block", "add", "203.0.113.0/24", "--for", "1h", "--reason", "spray")
+    ctl("block", "add", "203.0.113.0/24", "--for", "2h", "--reason", "more")
+    again, first = audit(ctl, "--limit", "2")
+    assert (first["object"], first["after"]["network"], first["actor"]) == ("block", "203.0.113.0/24", OPERATOR)
+    assert again["before"]["reason"] == "spray" and again["after"]["network"] == "203.0.113.0/24"
+
+
+def test_a_better_hash_by_a_log_in_is_the_services(ctl):
+    ctl.sql("SELECT postern.account_add('rehashed', %s)", HASH)
+    account_id, version = ctl.sql("SELECT account_id, version FROM postern.account WHERE login = 'rehashed'")[0]
+    with psycopg.connect(ctl.server.dsn(ctl.name, "postern_service"), autocommit=True) as connection:
+        connection.execute("SELECT postern.account_rehash(%s, %s, %s, %s)", (account_id, version, HASH, OTHER))
+    newest = audit(ctl, "rehashed")[0]
+    assert (newest["role"], newest["via"]) == ("postern_service", "account_rehash")
+    assert newest["before"] == newest["after"] == {"password_hash": "argon2id"}
+
+
 # ----------------------------------------------------------------------- reading
 def test_paging_and_times(ctl):
     everything = audit(ctl)
@@ -182,6 +207,8 @@ def test_a_deletion_erases_the_person_and_keeps_what_happened(ctl):
     ctl("sender", "add", "person@example.net", "private@example.org")
     ctl("account", "rename", "person@example.net", "renamed.person@example.net")
     token = ctl.json("account", "show", "renamed.person@example.net")["token"]
+    ctl.sql("SELECT postern.credential_add('renamed.person@example.net', 'zzzzzzzz2345', '0123456789abcdef', "
+            "sha256('x'), 'private phone', '{192.0.2.77/32}')")
     ctl("account", "disable", "renamed.person@example.net")
     before = audit(ctl, "renamed.person@example.net")
     done = ctl.json("account", "delete", "renamed.person@example.net")
@@ -192,7 +219,7 @@ def test_a_deletion_erases_the_person_and_keeps_what_happened(ctl):
                                    for row in before]
     assert after[-len(before)]["before"] == {"status": "enabled"}
     everything = json.dumps(after) + json.dumps(audit(ctl))
-    for trace in ("person@", "private", token):
+    for trace in ("person@", "private", "192.0.2.77", "zzzzzzzz2345", token):
         assert trace not in everything
     assert {row["action"] for row in after[:-len(before)]} == {"delete"}
     ctl("account", "show", "renamed.person@example.net", status=test_ctl.NO_USER)
@@ -272,6 +299,8 @@ def test_hashes_are_counted_by_scheme_and_cost():
     ("$2y$10$" + "a" * 53, "bcrypt", "cost=10"), ("{BLF-CRYPT}$2b$12$" + "a" * 53, "bcrypt", "cost=12"),
     ("$6$salt$x", "sha512-crypt", "rounds=5000"), ("{CRYPT}$5$rounds=7000$salt$x", "sha256-crypt", "rounds=7000"),
     ("{SSHA512}abc", "ssha512", ""), ("$y$j9T$salt$x", "yescrypt", ""), ("{PLAIN}x", "plain", ""),
+    ("{PLAIN}$secret$x", "plain", ""), ("{CLEARTEXT}secret", "plain", ""), ("$secret$x", "unknown", ""),
+    ("{SSHA512.HEX}ab", "ssha512", ""), ("$pbkdf2-sha256$1000$a$b", "pbkdf2-sha256", ""), ("$1$a$b", "md5-crypt", ""),
     ("{ARGON2ID}" + OTHER, "argon2id", "m=16,t=1"), ("what", "unknown", ""),
 ])
 def test_the_names_of_schemes(ctl, stored, scheme, cost):

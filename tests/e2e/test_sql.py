@@ -27,7 +27,7 @@ ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "
                    "credential_show", "credential_keys", "credential_revoke",
                    "account_hashes", "account_delete", "account_rename", "audit_list",
                    "account_export", "account_import", "account_known",
-                   "account_auth", "block_add", "block_del", "block_list", "account_source_name", "account_fetch",
+                   "account_auth", "credential_auth", "block_of", "block_add", "block_del", "block_list", "account_source_name", "account_fetch",
                    "account_source_problems", "schema_versions"}
 
 INVOKERS = {"account_source_watch", "account_source_unwatch"}  # triggers are the owner's of their table to make
