@@ -166,6 +166,8 @@ def test_a_better_hash_by_a_log_in_is_the_services(ctl):
 
 # ----------------------------------------------------------------------- reading
 def test_paging_and_times(ctl):
+    ctl.sql("SELECT postern.accounts_add_many(ARRAY(SELECT 'p' || n FROM generate_series(1, 1000) n))")
+    add(ctl, "paging")
     everything = audit(ctl)
     ids = [row["audit_id"] for row in everything]
     assert ids == sorted(ids, reverse=True) and len(ids) > 1000
