@@ -125,13 +125,16 @@ void session_close_with(struct session *session, enum reply_id reply, const char
 void session_reply(struct session *session, enum reply_id reply);
 void session_reply_bytes(struct session *session, const char *bytes, size_t len);
 
+/* The backend owes replies, which go before whatever is said now. */
+bool session_is_owed(const struct session *session);
+
 /* Input that came and was not consumed, the line at hand left out. */
 size_t session_unread(const struct session *session);
 
 /* An answer came and commands may be read again: offers what waits. */
 void session_continue(struct session *session);
 
-/* state.c: sets the timer to deadline_ms, sooner than it was. */
+/* Sets the timer to deadline_ms, sooner than it was: for state.c. */
 void session_arm_timer(struct session *session);
 
 /* The present deadline is ms from now at most. */
@@ -143,9 +146,6 @@ void session_await(struct session *session, enum await await);
 /* The account was revoked, or the process drains: 421 now, or after the message at hand. */
 void session_revoke(struct session *session);
 void session_drain(struct session *session);
-
-/* Input of the command phase and of AUTH's responses; session.c's stream callback. */
-size_t session_read_lines(struct session *session, const uint8_t *bytes, size_t len);
 
 /* The table's handlers, one file a family.  args are those of the line. */
 enum flow verb_ehlo(struct session *session, const struct command *command);

@@ -387,16 +387,11 @@ static bool take_command(
 	return false;
 }
 
-static bool is_owed(const struct session *session)
-{
-	return session->backend != NULL && backend_owed(session->backend) > 0;
-}
-
 enum flow bdat_refuse(struct session *session, const struct command *command, enum reply_id refusal)
 {
 	enum flow flow;
 
-	if (is_owed(session))
+	if (session_is_owed(session))
 		return FLOW_HOLD;
 	if (!take_command(session, command, false, &flow))
 		return flow;
@@ -449,7 +444,7 @@ static enum flow first_chunk(struct session *session)
 enum flow verb_bdat(struct session *session, const struct command *command)
 {
 	struct transaction *t = session->transaction;
-	bool owed = is_owed(session), begun = t != NULL && t->chunks.mode != CHUNKS_NONE;
+	bool owed = session_is_owed(session), begun = t != NULL && t->chunks.mode != CHUNKS_NONE;
 	enum flow flow;
 
 	if (!begun && owed && !backend_pipelining(session->backend))

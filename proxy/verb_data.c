@@ -52,10 +52,9 @@ static void finish_refused(struct session *session)
 enum flow verb_data(struct session *session, const struct command *command)
 {
 	struct transaction *t = session->transaction;
-	bool owed = session->backend != NULL && backend_owed(session->backend) > 0;
 
 	(void)command;
-	if (owed && !backend_pipelining(session->backend))
+	if (session_is_owed(session) && !backend_pipelining(session->backend))
 		return FLOW_HOLD;
 	if (t == NULL)
 		return session_refuse(session, REPLY_ORDER_NEED_MAIL);

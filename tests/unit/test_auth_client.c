@@ -110,7 +110,7 @@ static void attach(void)
 	turn();
 }
 
-/* The deadline is session.c's to see; here nothing comes of it. */
+/* The deadline is session_end.c's to see; here nothing comes of it. */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
