@@ -50,37 +50,12 @@ void data_lost(struct session *session);
 /* The backend has answered DATA, and not by 354. */
 bool data_refused(const struct session *session);
 
-/* What DATA and BDAT share, in verb_data.c.  First, where a message's octets go on their way. */
-struct evbuffer *data_out(const struct session *session);
-/* ... and where body.c writes them: the header stage, while the header lasts. */
-struct evbuffer *data_in(const struct session *session);
-/* The reply that a message given up is answered: transaction.refusal. */
-void data_tell_refusal(struct session *session);
-void data_write_trace(struct session *session);
-/* The most octets that this message may have, by our limits and the backend's. */
-uint64_t data_limit(const struct session *session);
-/* Why the message must not go on, as far as its octets tell; false: it may. */
-bool data_refusal(struct session *session, enum reply_id *reply_out, const char **reason_out);
-/* The backend takes no more at present: the client is not read until data_resume(). */
-void data_pause(struct session *session);
-/* Everything but the end is sent, in CLIENT_END: the intent is asked for. */
-void data_end(struct session *session);
-/* The transaction is over and its reply written. */
-void data_finish(struct session *session);
+/* The backend takes octets again. */
+void data_resume(struct session *session);
 
 /* verb_bdat.c.  Whether a message comes in chunks, whose end is not in and that has not failed. */
 bool bdat_under_way(const struct session *session);
-/* It fails by a reply of the backend's that ends it early; see bdat_fail() in session.h. */
-void bdat_refused(struct session *session, const struct smtp_reply *reply);
-/* The take, and where it is asked the backend's reply to DATA, are known. */
-void bdat_decide(struct session *session);
 void bdat_reply(struct session *session, const struct smtp_reply *reply);
-void bdat_send_end(struct session *session);
-/* The header stage let pass what was read of a chunk. */
-void bdat_passed(struct session *session);
-/* The backend takes octets again. */
-void bdat_advance(struct session *session);
-void data_resume(struct session *session);
 
 /* auth's answers, for auth_client. */
 struct auth_answers;

@@ -172,10 +172,10 @@ enum flow sasl_response(struct session *session, const char *line, size_t len);
 uint64_t session_message_limit(const struct session *session);
 unsigned session_recipient_limit(const struct session *session);
 
-/* verb_data.c: input in CLIENT_BODY and CLIENT_DISCARD; returns what was consumed. */
+/* data_body.c: input in CLIENT_BODY and CLIENT_DISCARD; returns what was consumed. */
 size_t data_read_body(struct session *session, const uint8_t *bytes, size_t len);
 
-/* verb_bdat.c: likewise in CLIENT_CHUNK and CLIENT_SKIP. */
+/* bdat_octets.c: likewise in CLIENT_CHUNK and CLIENT_SKIP. */
 size_t bdat_read(struct session *session, const uint8_t *bytes, size_t len);
 
 /* verb_bdat.c: a message in chunks fails; the client is told at the end of the present chunk, or of
@@ -186,7 +186,7 @@ void bdat_fail(struct session *session, enum reply_id reply, const char *reason)
 enum flow bdat_refuse(
 	struct session *session, const struct command *command, enum reply_id refusal);
 
-/* verb_data.c: the message at hand is given up: its backend connection is dropped, the client is
+/* data_body.c: the message at hand is given up: its backend connection is dropped, the client is
  * read on to its end of data and answered with reply.  Only in CLIENT_BODY, and in CLIENT_END while
  * the end of data has not been sent. */
 void data_abandon(struct session *session, enum reply_id reply, const char *reason);

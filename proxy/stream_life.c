@@ -6,8 +6,6 @@
  */
 #include "proxy/stream_parts.h"
 
-#include "common/log.h"
-
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
