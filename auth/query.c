@@ -47,8 +47,10 @@ const struct query_info query_info[QUERY_COUNT] = {
 	[QUERY_BLOCK_PUT] = {"block_put",
 		"SELECT postern.block_put($1::text, $2::int8, $3::text)::bool", 3},
 	[QUERY_GUARD_LOAD] = {"guard_load",
-		"SELECT seed::bytea, records::bytea FROM postern.guard_load($1::int4)", 1},
-	[QUERY_GUARD_SAVE] = {"guard_save", "SELECT postern.guard_save($1::jsonb)::int8", 1},
+		"SELECT seed::bytea, records::bytea FROM postern.guard_load($1::int4, $2::int4)",
+		2},
+	[QUERY_GUARD_SAVE] = {"guard_save", "SELECT postern.guard_save($1::jsonb, $2::int8)::int8",
+		2},
 	[QUERY_CREDENTIAL_TAKE] = {"credential_take",
 		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
 		" FROM postern.credential_take($1::int8, $2::int8, $3::int4, $4::int4) LIMIT 2",

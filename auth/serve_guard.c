@@ -4,7 +4,9 @@
  * which networks may not come in.  See serve.h, guard.h and guard_store.h.
  *
  * Blocks are asked for every few seconds, and at once when the feed tells of a change.  Records are
- * loaded once, and what changed is saved every few seconds; what could not be saved waits.
+ * loaded before the first log-in; afterwards what changed is saved every few seconds, and what the
+ * other nodes saved is taken in, so that an owner is known to all of them.  What could not be saved
+ * waits.
  */
 #include "auth/serve.h"
 
@@ -23,14 +25,19 @@ enum {
 	SAVE_MS = 3 * 1000,
 	SAVE_MAX = 256, /* records in one statement */
 	LOAD_MAX = 200000,
-	LOAD_MS = 3 * 1000, /* log-ins wait so long for what the guard remembers */
+	LOAD_ALL_S = 500 * 24 * 60 * 60, /* more than anything is kept */
+	RELOAD_MS = 5 * 1000,
+	RELOAD_OVERLAP_S = 10, /* for what was saved before a load, and committed after it */
+	LOAD_MS = 3 * 1000,    /* log-ins wait so long for what the guard remembers */
 };
 
 struct serve_guard {
 	struct service *service;
 	bool loaded, loading, asking, ask_again, saving;
 	uint64_t began_ms, next_ask_ms, next_save_ms;
-	uint8_t *list; /* of blocks, as it was told last */
+	uint64_t load_ms,
+		loaded_ms; /* when the last load was asked for; the last that was answered */
+	uint8_t *list;     /* of blocks, as it was told last */
 	size_t list_len;
 	uint64_t list_now_s, list_ms; /* its own time, and ours */
 	size_t saved_count;
@@ -176,19 +183,27 @@ static void on_loaded(enum database_result result, const PGresult *rows, void *a
 	g->loading = false;
 	if (result != DATABASE_ROWS)
 		return;
-	g->loaded = query_parse_guard(rows, &seed, &records) &&
-		    guard_store_load(g->service->guard, seed.bytes, seed.len, records.bytes,
-			    records.len, clock_monotonic_ms());
-	if (!g->loaded)
+	if (!query_parse_guard(rows, &seed, &records) ||
+		!guard_store_load(g->service->guard, seed.bytes, seed.len, records.bytes,
+			records.len, clock_monotonic_ms())) {
 		log_message(LOG_ERROR, "query-bad", "guard_load() returned another shape of row");
+		return;
+	}
+	g->loaded = true;
+	g->loaded_ms = g->load_ms;
 }
 
-static void load(struct serve_guard *g)
+/* All of it, or what was saved since the last time. */
+static void load(struct serve_guard *g, uint64_t now_ms)
 {
-	char most[12];
-	const char *values[] = {most};
+	char most[12], within_s[24];
+	const char *values[] = {most, within_s};
+	uint64_t since_s = (now_ms - g->loaded_ms) / 1000 + RELOAD_OVERLAP_S;
 
 	snprintf(most, sizeof most, "%d", LOAD_MAX);
+	snprintf(within_s, sizeof within_s, "%" PRIu64,
+		g->loaded && since_s < LOAD_ALL_S ? since_s : LOAD_ALL_S);
+	g->load_ms = now_ms;
 	g->loading = database_query(g->service->quotas, QUERY_GUARD_LOAD, values, on_loaded, g, 0);
 }
 
@@ -198,7 +213,7 @@ void serve_guard_ready(struct service *service)
 	struct serve_guard *g = service->guard_state;
 
 	if (g != NULL && !g->loaded && !g->loading)
-		load(g);
+		load(g, clock_monotonic_ms());
 }
 
 bool serve_guard_remembers(const struct service *service, uint64_t now_ms)
@@ -228,7 +243,9 @@ static void save(struct serve_guard *g, uint64_t now_ms)
 	if (g->saved_count == 0)
 		return;
 	char *text = guard_store_text(g->saved, g->saved_count);
-	const char *values[] = {text};
+	char forgive_ms[12];
+	const char *values[] = {text, forgive_ms};
+	snprintf(forgive_ms, sizeof forgive_ms, "%u", g->service->config->guard.forgive_ms);
 	g->saving = text != NULL &&
 		    database_query(g->service->quotas, QUERY_GUARD_SAVE, values, on_saved, g, 0);
 	if (!g->saving)
@@ -263,6 +280,8 @@ void serve_guard_tick(struct service *service, uint64_t now_ms)
 	if (now_ms >= g->next_ask_ms || g->ask_again)
 		ask_blocks(g, now_ms);
 	serve_guard_ready(service);
+	if (g->loaded && !g->loading && now_ms - g->load_ms >= RELOAD_MS)
+		load(g, now_ms);
 	if (g->loaded && !g->saving && now_ms >= g->next_save_ms)
 		save(g, now_ms);
 }

@@ -34,6 +34,7 @@ CREATE TABLE guard_record (
 ) WITH (fillfactor = 70);
 
 CREATE INDEX guard_record_keep ON guard_record (keep_until);
+CREATE INDEX guard_record_saved ON guard_record (saved_at);
 
 -- The key of those digests: made once, the same for all nodes.
 CREATE TABLE guard_seed (
@@ -79,10 +80,11 @@ BEGIN
 END
 $$;
 
--- The seed, and the records that still say something, newest first, each 53 octets in network order: kind
+-- The seed, and the records that still say something of those saved within so many seconds (by any node),
+-- newest first, each 53 octets in network order: kind
 -- (1), key (16), wrong, names, strikes (4 each), known and keep in milliseconds from now (8 each), and
 -- the age in milliseconds (8, of wrong, names and strikes).
-CREATE FUNCTION guard_load(most int) RETURNS TABLE (seed bytea, records bytea)
+CREATE FUNCTION guard_load(most int, within_s int) RETURNS TABLE (seed bytea, records bytea)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -95,6 +97,7 @@ BEGIN
 			|| int8send(greatest(0, date_part('epoch', now() - r.saved_at) * 1000)::bigint), '')
 		FROM (
 			SELECT * FROM guard_record WHERE keep_until > now()
+			AND saved_at > now() - make_interval(secs => guard_load.within_s)
 			ORDER BY saved_at DESC LIMIT least(guard_load.most, 400000)
 		) r), '')
 	FROM guard_seed s;
@@ -102,8 +105,9 @@ END
 $$;
 
 -- Saves records: [[kind, key in hexadecimal, wrong, names, strikes, known_ms, keep_ms], ...] as of now.
--- Two nodes that count the same thing keep the larger count.  Returns how many were saved.
-CREATE FUNCTION guard_save(records jsonb) RETURNS bigint
+-- Two nodes that count the same thing keep the larger count, less what was forgotten of it since: one of
+-- wrong and names every forgive_ms, one of strikes a day.  Returns how many were saved.
+CREATE FUNCTION guard_save(records jsonb, forgive_ms bigint) RETURNS bigint
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -116,8 +120,13 @@ BEGIN
 		moment + make_interval(secs => least((j ->> 6)::bigint, 400 * 86400000::bigint) / 1000.0)
 	FROM jsonb_array_elements(guard_save.records) j
 	ORDER BY 1, 2 -- two nodes at once meet no deadlock
-	ON CONFLICT (kind, key) DO UPDATE SET wrong = greatest(r.wrong, excluded.wrong),
-		names = greatest(r.names, excluded.names), strikes = greatest(r.strikes, excluded.strikes),
+	ON CONFLICT (kind, key) DO UPDATE SET
+		wrong = greatest(excluded.wrong, r.wrong
+			- greatest(0, date_part('epoch', moment - r.saved_at)) * 1000000 / guard_save.forgive_ms)::int,
+		names = greatest(excluded.names, r.names
+			- greatest(0, date_part('epoch', moment - r.saved_at)) * 1000000 / guard_save.forgive_ms)::int,
+		strikes = greatest(excluded.strikes, r.strikes
+			- greatest(0, date_part('epoch', moment - r.saved_at)) * 1000 / 86400)::int,
 		known_until = greatest(r.known_until, excluded.known_until), saved_at = excluded.saved_at,
 		keep_until = greatest(r.keep_until, excluded.keep_until);
 	GET DIAGNOSTICS saved = ROW_COUNT;
@@ -128,7 +137,7 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION blocks(), block_put(text, bigint, text), guard_load(int), guard_save(jsonb)
+GRANT EXECUTE ON FUNCTION blocks(), block_put(text, bigint, text), guard_load(int, int), guard_save(jsonb, bigint)
 TO postern_service;
 
 -- ------------------------------------------------------------ the administrator

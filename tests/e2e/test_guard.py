@@ -159,6 +159,15 @@ def test_block_by_hand(box):
     assert "unchanged" in box.ctl("block", "del", "127.7.0.0/24")
 
 
+def test_strangers_of_a_blocked_network_have_to_go(box):
+    """At once, and not when they try to log in; others stay."""
+    with box.secured(source="127.7.2.1") as stranger, box.secured(source="127.7.3.1") as other:
+        box.ctl("block", "add", "127.7.2.0/24", "--for", "10m")
+        assert stranger.reply().text == BLOCKED
+        other.command("NOOP", 250)
+    box.ctl("block", "del", "127.7.2.0/24")
+
+
 def test_block_ends_by_itself(box):
     box.ctl("block", "add", "127.8.0.1", "--for", "3s")
     harness.wait_until(lambda: knock(box, "127.8.0.1") == BLOCKED, "the block", timeout=10)
@@ -199,12 +208,67 @@ def test_holds_blocks_and_owners_survive_auth(disposable_sandbox):
     harness.wait_until(lambda: knock(box, "127.10.1.1") == BLOCKED, "the block", timeout=10)
 
 
-def saved(box):
-    """How many pairs of name and network are kept with so many wrong guesses."""
+def superuser(box):
     with open(box.path("pgpass"), encoding="ascii") as file:
         password = file.read().strip().rpartition(":")[2]
-    with psycopg.connect(box.dsn, user="postgres", password=password) as connection:
+    return psycopg.connect(box.dsn, user="postgres", password=password)
+
+
+def saved(box):
+    """How many pairs of name and network are kept with so many wrong guesses."""
+    with superuser(box) as connection:
         return connection.execute("SELECT count(*) FROM postern.guard_record WHERE kind = 2 AND wrong > 4000").fetchone()[0]
+
+
+def test_owner_of_one_node_is_known_to_the_others(disposable_sandbox):
+    """What another node saved is taken in while this one runs: here it is given back after it was lost."""
+    box = disposable_sandbox(settings=NUMBERS)
+    box.add_account("roams@example.test", "right")
+    assert code(box, "roams@example.test", "right", "127.12.0.1") == 235
+    known = "SELECT count(*) FROM postern.guard_record WHERE kind = 1"
+    with superuser(box) as connection:
+        connection.autocommit = True
+        harness.wait_until(lambda: connection.execute(known).fetchone()[0] >= 1, "the log-in to be saved", timeout=15)
+        connection.execute("CREATE TEMPORARY TABLE other AS SELECT * FROM postern.guard_record")
+        connection.execute("DELETE FROM postern.guard_record")
+        os.kill(box.child("auth"), signal.SIGKILL)
+        observe.wait_ready(box)
+        places = iter(range(1, 250))
+
+        def guess():
+            n = next(places)
+            return text(box, "roams@example.test", f"guess{n}", f"127.12.1.{n}") == HELD
+        harness.wait_until(guess, "a hold of all strangers", timeout=30)
+        assert text(box, "roams@example.test", "right", "127.12.0.1") == HELD, "a stranger here, it seems"
+        connection.execute("INSERT INTO postern.guard_record SELECT kind, key, 0, 0, 0, known_until, now(), keep_until"
+                           " FROM other WHERE kind = 1")
+    harness.wait_until(lambda: code(box, "roams@example.test", "right", "127.12.0.1") == 235, "the owner to be known",
+                       timeout=20)
+
+
+def test_counts_of_two_nodes_join_less_what_was_forgotten(disposable_sandbox):
+    box = disposable_sandbox()
+    record = '[[2, "%032x", %d, 0, %d, 0, 90000000]]'
+    with superuser(box) as connection:
+        def save(key, wrong, strikes=0):
+            connection.execute("SELECT postern.guard_save(%s::jsonb, 300000)", (record % (key, wrong, strikes),))
+
+        def stored(key):
+            return connection.execute("SELECT wrong, strikes FROM postern.guard_record WHERE key = decode(%s, 'hex')",
+                                      (f"{key:032x}",)).fetchone()
+        save(1, 9000, 5000)
+        save(1, 2000)  # another node, at the same time
+        wrong, strikes = stored(1)
+        assert 8900 <= wrong <= 9000 and 4990 <= strikes <= 5000
+        connection.execute("UPDATE postern.guard_record SET saved_at = saved_at - interval '20 minutes'")
+        save(1, 1000)
+        assert 4900 <= stored(1)[0] <= 5000, "four of nine are forgotten after twenty minutes"
+        connection.execute("UPDATE postern.guard_record SET saved_at = saved_at - interval '30 days'")
+        save(1, 1000)
+        assert stored(1) == (1000, 0)
+        connection.execute("UPDATE postern.guard_record SET saved_at = saved_at + interval '1 year'")  # a clock set back
+        save(1, 3000)
+        assert stored(1) == (3000, 0)
 
 
 # ------------------------------------------------------------------- who reads the log
