@@ -164,6 +164,32 @@ static void make_room(struct acceptor *acceptor)
 
 /* ---------------------------------------------------------------------- accepting */
 
+/* Strangers of a network that is blocked now; those who logged in have proved who they are, and one
+ * whose password is being checked is about to. */
+static void turn_out(struct acceptor *acceptor, uint64_t now_ms)
+{
+	struct door_place *next, *place = door_oldest(acceptor->door);
+
+	for (; place != NULL; place = next) {
+		struct session *session = session_of(place);
+		next = door_next(place);
+		if (session->state == CLIENT_LOGIN ||
+			!door_blocks(acceptor->door, &session->client, now_ms))
+			continue;
+		counter_add(COUNTER_CONNECTIONS_BLOCKED, 1);
+		session_close_with(session, REPLY_BLOCKED, "network blocked");
+	}
+}
+
+void acceptor_block(struct acceptor *acceptor, const struct ipc_block *block)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+
+	door_block(acceptor->door, block, now_ms);
+	if (block->step == IPC_BLOCK_END)
+		turn_out(acceptor, now_ms);
+}
+
 /* A client that may not stay hears why, where it can be said in the clear. */
 static void turn_away(const struct listener *listener, int fd, enum reply_id reply)
 {
@@ -181,11 +207,6 @@ static bool memory_short(const struct worker *worker)
 	uint64_t limit = worker->config->limits.memory_bytes;
 
 	return limit != 0 && stream_total_queued() > limit / 100 * 95;
-}
-
-void acceptor_block(struct acceptor *acceptor, const struct ipc_block *block)
-{
-	door_block(acceptor->door, block, clock_monotonic_ms());
 }
 
 static void take_in(struct listener *listener, int fd, const struct address *client)

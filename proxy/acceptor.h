@@ -23,7 +23,7 @@ void acceptor_stop(struct acceptor *acceptor);
 void acceptor_session_welcome(struct acceptor *acceptor, struct session *session);
 void acceptor_session_closed(struct acceptor *acceptor, struct session *session);
 
-/* auth tells which networks may not come in. */
+/* auth tells which networks may not come in: their sessions that have not logged in end. */
 void acceptor_block(struct acceptor *acceptor, const struct ipc_block *block);
 
 /* Every second: rested listeners come back. */

@@ -109,7 +109,7 @@ void door_block(struct door *door, const struct ipc_block *block, uint64_t now_m
 	}
 }
 
-static bool is_blocked(struct door *door, const struct address *client, uint64_t now_ms)
+bool door_blocks(struct door *door, const struct address *client, uint64_t now_ms)
 {
 	struct address_key key = address_prefix(client, 32, 128);
 
@@ -118,7 +118,7 @@ static bool is_blocked(struct door *door, const struct address *client, uint64_t
 
 enum door_verdict door_ask(struct door *door, const struct address *client, uint64_t now_ms)
 {
-	if (is_blocked(door, client, now_ms))
+	if (door_blocks(door, client, now_ms))
 		return DOOR_BLOCKED;
 	struct counts counts = unpack(idmap_get(door->prefixes, key_of(door, client)));
 

@@ -44,6 +44,7 @@ enum door_verdict door_ask(struct door *door, const struct address *client, uint
 
 /* The list of blocked networks, a frame at a time; the old one holds until the new one is whole. */
 void door_block(struct door *door, const struct ipc_block *block, uint64_t now_ms);
+bool door_blocks(struct door *door, const struct address *client, uint64_t now_ms);
 
 /* Counts a session as a stranger.  False: out of memory, not counted. */
 bool door_enter(struct door *door, const struct address *client, struct door_place *place)
