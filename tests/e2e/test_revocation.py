@@ -233,6 +233,21 @@ def test_a_deleted_account_ends(nodes):
     assert max(ended(client, since) for client in clients) < SOON
 
 
+def test_a_renamed_account_ends_and_logs_in_by_its_new_name_alone(nodes):
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    nodes.first.ctl("account", "rename", login, f"new.{login}")
+    since = time.monotonic()
+    assert max([ended(client, since) for client in clients]) < SOON
+    for node in nodes.both:
+        with node.secured() as client:
+            client.login(login, login, want=535)
+        session = node.session(user=f"new.{login}", password=login)
+        assert session.command(f"MAIL FROM:<{login}>").code >= 500
+        session.command(f"MAIL FROM:<new.{login}>", 250)
+        session.quit()
+
+
 def test_the_log_in_that_was_being_hashed(nodes):
     """Its row was good when it was looked up: it may get 235, and then it ends all the same."""
     login = nodes.account()
