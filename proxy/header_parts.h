@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What the header's files share: header.c cuts lines and fields, header_field.c decides about a
- * field, header_add.c writes what is added.  Nobody else includes it.
+ * What the header's files share: header.c is the stage, header_line.c cuts lines and fields,
+ * header_field.c decides about a field, header_add.c writes what is added.  Nobody else includes
+ * it.
  */
 #ifndef PROXY_HEADER_PARTS_H
 #define PROXY_HEADER_PARTS_H
 
 #include "proxy/header.h"
+
+enum header_state {
+	STATE_LINE,  /* a line begins, and its dot may be gone */
+	STATE_NAME,  /* up to the colon */
+	STATE_VALUE, /* up to the line's end */
+	STATE_EMPTY, /* a line that begins with CR */
+	STATE_OVER,
+};
 
 /* What becomes of the field at hand. */
 enum header_fate {
@@ -15,6 +24,16 @@ enum header_fate {
 	FATE_FROM, /* held until it is complete and every address in it is known to be owned */
 	FATE_SENDER,
 };
+
+/* Takes some octets from *at on, at least one or a change of state. */
+enum header_status header_step(
+	struct header *header, const char **at, const char *end, struct evbuffer *out);
+
+/* The field before the line at hand is complete, if there was one. */
+enum header_status header_end_field(struct header *header, struct evbuffer *out);
+
+/* The header is over: HEADER_BODY, unless something about it is to be asked or refused. */
+enum header_status header_finish(struct header *header, struct evbuffer *out);
 
 /* Appends to out; failure shows in header->failed. */
 void header_write(struct header *header, const void *bytes, size_t len, struct evbuffer *out);
