@@ -225,6 +225,7 @@ static void on_end(enum stream_end end, void *arg)
 {
 	struct backend *backend = arg;
 
+	backend->ended = true;
 	if (backend->state == STATE_CONNECTING)
 		backend_die(backend, errno != 0 ? strerror(errno) : "cannot connect");
 	else

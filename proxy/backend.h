@@ -88,8 +88,20 @@ void backend_queue_local(struct backend *backend, enum reply_id reply);
 bool backend_next_lost(
 	struct backend *backend, enum backend_command *command_out, enum reply_id *local_out);
 
-/* It took as many MAIL as its LIMITS allow in one connection: the next needs another. */
+/*
+ * At rest: the next MAIL needs another connection.  It took as many as its LIMITS allow in one, or
+ * the server has ended it, or said something, meanwhile: asks the kernel, since the loop may not
+ * have come to it.
+ */
 bool backend_spent(const struct backend *backend);
+
+/*
+ * In on_lost: the connection had served before, and ended in answer to MAIL, as one does that the
+ * server (or something on the way) gave up while it was idle.  No octet of a reply came and nothing
+ * else was sent.  MAIL has no effect before its reply (RFC 5321 3.3), so it may be sent once more
+ * on a new connection.
+ */
+bool backend_was_stale(const struct backend *backend);
 
 /* No transaction is under way: on_idle may come. */
 void backend_set_idle(struct backend *backend, bool idle);

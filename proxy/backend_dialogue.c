@@ -87,7 +87,14 @@ bool backend_spent(const struct backend *backend)
 {
 	uint32_t most = backend->capabilities.mail_max;
 
-	return most != 0 && backend->mails >= most;
+	return (most != 0 && backend->mails >= most) || !stream_is_quiet(backend->stream);
+}
+
+bool backend_was_stale(const struct backend *backend)
+{
+	return backend->ended && backend->mails > 1 && backend->count == 1 &&
+	       backend->pending[backend->first].command == BACKEND_MAIL &&
+	       !smtp_reply_begun(&backend->reply);
 }
 
 bool backend_pipelining(const struct backend *backend)

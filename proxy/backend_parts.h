@@ -45,6 +45,7 @@ struct backend {
 	size_t first, count, owed;                   /* owed: without the local ones */
 	unsigned mails;                              /* MAIL commands sent */
 	bool idle;                                   /* no transaction */
+	bool ended;                                  /* by the server, not by us */
 	bool aborted;                                /* memory goes when depth is 0 */
 	unsigned depth;                              /* callbacks of the owner under way */
 };

@@ -243,9 +243,23 @@ void relay_break(struct session *session, const char *reason)
 	}
 }
 
+/* The client, who waits for the reply to MAIL, notices nothing but the time that it takes. */
+static void send_mail_anew(struct session *session)
+{
+	session->transaction->owed--;
+	client_set_state(session, CLIENT_MAIL);
+	relay_drop(session);
+	relay_connect(session);
+}
+
 static void on_lost(const char *reason, void *arg)
 {
-	relay_break(arg, reason);
+	struct session *session = arg;
+
+	if (session->state == CLIENT_COMMAND && backend_was_stale(session->backend))
+		send_mail_anew(session);
+	else
+		relay_break(session, reason);
 }
 
 static void on_drained(void *arg)

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -185,6 +186,14 @@ bool stream_has_input(const struct stream *stream)
 
 	return evbuffer_get_length(stream->in) > 0 || stream_has_hidden(stream) ||
 	       recv(stream->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+bool stream_is_quiet(const struct stream *stream)
+{
+	char octet;
+
+	return evbuffer_get_length(stream->in) == 0 && !stream_has_hidden(stream) &&
+	       recv(stream->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == -1 && errno == EAGAIN;
 }
 
 void stream_deliver_later(struct stream *stream)

@@ -82,6 +82,8 @@ size_t stream_queued(const struct stream *stream);  /* output not yet given to t
 size_t stream_pending(const struct stream *stream); /* input not consumed */
 /* Whether the peer has sent anything that was not consumed, read so far or not. */
 bool stream_has_input(const struct stream *stream);
+/* ... or its end, or a reset, that the loop has not told yet: asks the kernel. */
+bool stream_is_quiet(const struct stream *stream);
 
 /* Whatever stays unconsumed now is offered again next turn, though nothing new came. */
 void stream_deliver_later(struct stream *stream);

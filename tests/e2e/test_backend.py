@@ -349,6 +349,75 @@ def test_lost_between_commands(rig, how):
         assert transaction(client)[3].startswith("250")
 
 
+@pytest.mark.threat("E06")
+@pytest.mark.parametrize("how", [Close, Reset], ids=["close", "reset"])
+def test_connection_that_ended_while_idle_is_replaced(rig, how):
+    """No transaction is open there: the next MAIL does not learn of it, whether or not the loop has yet."""
+    rig.backend.on("body", lambda session, _argument: session.sock.sendall(b"250 2.0.0 Ok\r\n") or how())
+    with rig.session() as client:
+        for number in range(20):
+            client.send("\r\n".join([MAIL, RCPT, "DATA", ""]))
+            assert [client.reply().code for _ in range(3)] == [250, 250, 354]
+            client.send(smtp.transparent(CONTENT))
+            client.reply(250)
+            assert rig.sessions(number + 1)[number].ended.wait(10)
+    assert [len(session.complete) for session in rig.sessions(20)] == [1] * 20
+
+
+def second_mail(action):
+    """MAIL meets the action where the connection has had one before."""
+    return lambda session, _argument: action if session.verbs.count("MAIL") > 1 else None
+
+
+@pytest.mark.threat("E06")
+@pytest.mark.parametrize("how", [Close, Reset], ids=["close", "reset"])
+def test_mail_on_a_connection_that_was_given_up_meanwhile_is_sent_anew(rig, how):
+    """It rested and ends instead of a reply, as behind a firewall that forgot it: once more, on a new one."""
+    rig.backend.on("MAIL", second_mail(how()))
+    with rig.session() as client:
+        for _ in range(4):
+            assert transaction(client)[3].startswith("250")
+    sessions = rig.sessions(4)
+    assert [session.verbs.count("MAIL") for session in sessions] == [2, 2, 2, 1]
+    assert [len(session.complete) for session in sessions] == [1, 1, 1, 1]
+
+
+@pytest.mark.threat("E06")
+def test_mail_is_sent_anew_once_and_only_where_nothing_was_said(rig):
+    """The new connection fails too; half a reply came; the server is silent for too long."""
+    with rig.session() as client:
+        assert transaction(client)[3].startswith("250")
+        rig.backend.on("MAIL", Close())
+        assert client.command(MAIL).text == LOST
+        assert len(rig.backend.mail_sessions()) == 2
+    for action in (lambda session, _argument: session.sock.sendall(b"250 2.1") or Close(), Stall(), b"nonsense\r\n"):
+        rig.backend.reset()
+        with rig.session() as client:
+            assert transaction(client)[3].startswith("250")
+            rig.backend.on("MAIL", action)
+            assert client.command(MAIL).text in UNUSABLE
+            assert len(rig.backend.mail_sessions()) == 1
+            rig.backend.on("MAIL", None)
+            assert transaction(client)[3].startswith("250")
+
+
+@pytest.mark.threat("E06")
+def test_mail_is_not_sent_anew_where_more_was_sent_behind_it(rig):
+    """RCPT, which the server may have had as well: all of them are told."""
+    def gone(session, _argument):
+        while session.verbs.count("MAIL") > 1 and b"RCPT" not in session.pending:
+            session.read()
+        return Close() if session.verbs.count("MAIL") > 1 else None
+    rig.backend.on("MAIL", gone)
+    with rig.session() as client:
+        assert transaction(client)[3].startswith("250")
+        client.send("\r\n".join([MAIL, RCPT, "DATA", ""]))
+        assert [client.reply().text for _ in range(2)] == [LOST, LOST]
+        assert client.reply().code in (451, 503)
+        assert len(rig.backend.mail_sessions()) == 1
+        assert transaction(client)[3].startswith("250")
+
+
 @pytest.mark.row("91")
 @pytest.mark.threat("E06")
 def test_pipelined_commands_are_all_answered_when_the_server_goes(rig):
