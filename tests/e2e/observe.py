@@ -101,12 +101,12 @@ CHUNK = 4 * 1024 * 1024
 SHADOW = 64 * 1024 * 1024 * 1024
 
 
-def writable_regions(pid):
+def readable_regions(pid):
     with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as file:
         for line in file:
             span, rights = line.split()[:2]
             begin, end = (int(word, 16) for word in span.split("-"))
-            if rights.startswith("rw") and end - begin < SHADOW:
+            if rights.startswith("r") and end - begin < SHADOW:
                 yield begin, end
 
 
@@ -116,7 +116,7 @@ def region_holds(descriptor, begin, end, needles, found):
     for at in range(begin, end, CHUNK):
         try:
             data = tail + os.pread(descriptor, min(CHUNK, end - at), at)
-        except OSError:  # not mapped any more, or a guard page
+        except OSError:  # not mapped any more, a guard page, the kernel's own
             tail = b""
             continue
         found.update(needle for needle in needles if needle in data)
@@ -124,14 +124,14 @@ def region_holds(descriptor, begin, end, needles, found):
 
 
 def memory_holds(pid, needles):
-    """Which of the needles are anywhere in what the process can write to."""
+    """Which of the needles are anywhere in what is mapped and can be read."""
     found = set()
     try:
         descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
     except (FileNotFoundError, ProcessLookupError):
         return found
     try:
-        for begin, end in writable_regions(pid):
+        for begin, end in readable_regions(pid):
             region_holds(descriptor, begin, end, needles, found)
     finally:
         os.close(descriptor)

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: ISC
-"""Logging in: every form, every failure, what is away meanwhile, and what is left of the secrets."""
+"""Logging in: every form, every failure, and what is away meanwhile."""
 
 import base64
 import concurrent.futures
 import os
 import pwd
-import secrets
 import signal
 
 import psycopg
@@ -486,118 +485,3 @@ def test_who_logged_in_lately_gets_in_during_an_outage_where_allowed(disposable_
     start_again()
     harness.wait_until(lambda: code(box, box.user, "wrong") == 535, "refusals again", timeout=30)
     assert code(box, box.user, box.password) == 235
-
-
-# -------------------------------------------------------------------- what is left
-@pytest.fixture(scope="module")
-def quiet(make_sandbox):
-    """Nobody else has logged in here; what is in its memory is ours."""
-    return make_sandbox(settings=["limits.errors=1000"])
-
-
-def leave(client, how):
-    (client.reset if how == "reset" else client.close)()
-
-
-def login_ok(box, login, password):
-    for port in ("submissions", "submission"):
-        for mechanism in ("PLAIN", "LOGIN"):
-            with box.secured(port) as client:
-                client.login(login, password, mechanism)
-                client.message(login, [RECIPIENT], CONTENT)
-
-
-def login_wrong(box, login, password):
-    with box.secured() as client:
-        client.login("nobody@example.test", password, "PLAIN", want=535)
-        client.login(box.user, password, "LOGIN", want=535)
-
-
-def login_cancelled(box, login, password):
-    with box.secured() as client:
-        client.command("AUTH LOGIN", 334)
-        client.command(b64(password), 334)
-        client.command("*", 501)
-        client.command(f"AUTH PLAIN {b64(password)}", 501)
-        client.command(f"AUTH PLAIN {plain(login, password)}AAAA", 501)
-        client.command(f"AUTH FOO {plain(login, password)}", 504)
-
-
-def login_left(box, login, password):
-    for how in ("reset", "close"):
-        client = box.secured()
-        client.send(f"AUTH PLAIN {plain(login, password + how)}\r\n")
-        leave(client, how)
-        client = box.secured()
-        client.send(f"AUTH PLAIN {plain(login, password)}")  # half a line
-        leave(client, how)
-
-
-def login_in_the_clear(box, login, password):
-    with box.connect("submission") as client:
-        client.ehlo()
-        client.command(f"AUTH PLAIN {plain(login, password)}", 538)
-        client.command(f"AUTH LOGIN {b64(password)}", 538)
-
-
-def login_in_pieces(box, login, password):
-    with rawtls.connect(box) as client:
-        client.ehlo()
-        for octet in f"AUTH PLAIN {plain(login, password)}\r\n".encode():
-            client.send(bytes([octet]))
-        client.reply(235)
-
-
-WAYS = {"success": login_ok, "failure": login_wrong, "cancel": login_cancelled, "disconnect": login_left,
-        "cleartext": login_in_the_clear, "pieces": login_in_pieces}
-
-
-@pytest.mark.threat("C28", "H05")
-@pytest.mark.parametrize("way", WAYS)
-def test_no_secret_is_left_in_any_process(quiet, way):
-    """C28: the password, as it is and as it came, is found nowhere once its session is over; nor while a
-    session that it opened goes on."""
-    box = quiet
-    password = "marker" + secrets.token_hex(16)
-    login = f"{way}@example.test"
-    box.add_account(login, password)
-    WAYS[way](box, login, password)
-    observe.settle(box)
-    harness.wait_until(lambda: observe.metric(box, "hash_queue") == 0, "an empty queue")
-    needles = [password.encode(), b64(password).encode(), plain(login, password)[-32:-4].encode(),
-               plain("nobody@example.test", password)[-32:-4].encode()]
-
-    def found():
-        """Title -> what of it is there."""
-        held = {title: observe.memory_holds(pid, needles) for title, pid in observe.processes(box).items()}
-        return {title: there for title, there in held.items() if there}
-    # The hash of a client that left runs to its end.
-    harness.wait_until(lambda: not found(), "an end of the secret in every process", timeout=10)
-    assert observe.memory_holds(box.child("auth"), [b"submit.example.test"]), "the search itself works"
-
-
-@pytest.mark.threat("C28")
-def test_no_secret_of_a_session_that_goes_on(quiet):
-    box = quiet
-    password = "marker" + secrets.token_hex(16)
-    box.add_account("living@example.test", password)
-    with box.secured() as client:
-        client.login("living@example.test", password)
-        needles = [password.encode(), plain("living@example.test", password)[-32:-4].encode()]
-        found = {title: observe.memory_holds(pid, needles) for title, pid in observe.processes(box).items()}
-        assert not any(found.values()), found
-        client.message("living@example.test", [RECIPIENT], CONTENT)
-
-
-@pytest.mark.threat("H05", "H06")
-def test_no_secret_in_the_logs(box, quiet):
-    """H05, H06: neither at debug level, nor in the arguments or environment of any process."""
-    for one in (box, quiet):
-        log = "\n".join(one.log_lines())
-        for secret in (one.password, b64(one.password), plain(one.user, one.password)[-20:-4], "marker"):
-            assert secret not in log
-        for pid in observe.processes(one).values():
-            for name in ("cmdline", "environ"):
-                with open(f"/proc/{pid}/{name}", "rb") as file:
-                    content = file.read()
-                assert one.password.encode() not in content and b"password=" not in content
