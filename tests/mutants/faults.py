@@ -379,7 +379,7 @@ AUTH = [
     ("guard: blocks are not told to the door", "auth/serve_guard.c", "\t\t\tserve_blocks_tell(g->service->peers[i]);", "\t\t\t(void)g;",
      "e2e test_guard.py -k by_hand"),
     ("guard store: any shape of records", "auth/guard_store.c", "|| len % GUARD_STORE_RECORD_BYTES != 0)", ")", "unit guard_store"),
-    ("door: blocked networks come in", "proxy/door.c", "\tif (is_blocked(door, client, now_ms))\n\t\treturn DOOR_BLOCKED;\n", "",
+    ("door: blocked networks come in", "proxy/door.c", "\tif (door_blocks(door, client, now_ms))\n\t\treturn DOOR_BLOCKED;\n", "",
      "unit door"),
     ("outage: a row that changed lets in", "auth/account.c",
      "if (entry == NULL || !entry->known || entry->changed ||\n\t\tentry->generation != cache->generation || !is_younger(entry, age_ms, now_ms))",
