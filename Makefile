@@ -272,11 +272,12 @@ $(B)/completion.%: $(B)/posternctl
 
 .PHONY: install clean help
 install: all $(B)/postern.conf.5 $(B)/completion.bash $(B)/completion.zsh
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/postern/sql \
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/postern/sql/adapters \
 		$(DESTDIR)$(PREFIX)/share/doc/postern $(DESTDIR)/etc/postern
 	install -m 755 $(B)/postern $(DESTDIR)$(PREFIX)/sbin/postern
 	install -m 755 $(B)/posternctl $(DESTDIR)$(PREFIX)/bin/posternctl
 	install -m 644 sql/*.sql $(DESTDIR)$(PREFIX)/share/postern/sql/
+	install -m 644 sql/adapters/*.sql $(DESTDIR)$(PREFIX)/share/postern/sql/adapters/
 	install -m 644 deploy/postern.conf README.md $(DESTDIR)$(PREFIX)/share/doc/postern/
 	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions

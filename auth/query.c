@@ -2,8 +2,8 @@
 /*
  * The statements and their results; see query.h.
  *
- * Every column is cast in the statement, so that an adapted function (a view over a foreign user
- * table, say) may return a compatible type; the types that arrive are checked all the same.
+ * Every column is cast in the statement, so that a function that somebody adapted may return a
+ * compatible type; the types that arrive are checked all the same.
  */
 #include "auth/query.h"
 

@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 
+enum { CONTRACT_VERSION = 1 }; /* as auth/query.h has it */
+
 /* Who may execute it; nobody else. */
 enum contract_caller {
 	CONTRACT_NOBODY = 0, /* but functions of the schema */

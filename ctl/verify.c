@@ -7,7 +7,6 @@
  */
 #include "ctl/verify.h"
 
-#include "auth/query.h"
 #include "ctl/contract.h"
 #include "ctl/ctl.h"
 #include "ctl/database.h"
@@ -146,16 +145,16 @@ static void check_contract(struct verify *verify)
 	int version = (int)strtol(PQgetvalue(rows, 0, 0), NULL, 10);
 
 	PQclear(rows);
-	if (version == QUERY_CONTRACT_VERSION) {
+	if (version == CONTRACT_VERSION) {
 		(void)snprintf(text, sizeof(text), "version %d, as of this release", version);
 		say(verify, "contract", "ok", text, "");
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "the schema speaks version %d, this release %d", version,
-		QUERY_CONTRACT_VERSION);
+		CONTRACT_VERSION);
 	say(verify, "contract", "wrong", text,
-		version < QUERY_CONTRACT_VERSION ? "Run posternctl db migrate."
-						 : "Upgrade this release.");
+		version < CONTRACT_VERSION ? "Run posternctl db migrate."
+					   : "Upgrade this release.");
 }
 
 static double now_s(void)

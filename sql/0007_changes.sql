@@ -30,8 +30,7 @@ CREATE TABLE change_horizon (
 );
 INSERT INTO change_horizon DEFAULT VALUES;
 
--- Logs a change and tells it.  accounts and credentials: of the same length, or no credentials.  A
--- trigger on tables that an adapted account_lookup() reads calls it with the accounts that changed.
+-- Logs a change and tells it.  accounts and credentials: of the same length, or no credentials.
 -- NOTIFY makes commits wait for one another, so it is one a statement.
 CREATE FUNCTION changes_note(kind text, accounts bigint[] DEFAULT '{}', credentials bigint[] DEFAULT '{}')
 	RETURNS void

@@ -460,7 +460,6 @@ def site(make_sandbox):
     made.rig.close()
 
 
-@pytest.mark.threat("C24")
 @pytest.mark.parametrize("change, password", [
     ("UPDATE mailbox SET password = %(stored)s WHERE username = %(login)s", "another"),
     ("UPDATE mailbox SET active = false WHERE username = %(login)s", None),

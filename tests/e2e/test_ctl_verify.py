@@ -87,6 +87,11 @@ def test_the_contract_has_whatever_is_called():
         called |= set(re.findall(r"(?:SELECT|FROM) postern\.(\w+)\(", text))
     assert len(called) > 40
     assert called <= known, called - known
+    versions = set()
+    for path, name in (("auth/query.h", "QUERY_CONTRACT_VERSION"), ("ctl/contract.h", "CONTRACT_VERSION")):
+        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+            versions.add(re.search(name + r" = (\d+)", file.read()).group(1))
+    assert len(versions) == 1, versions
 
 
 # ---------------------------------------------------------------- what is broken
