@@ -65,6 +65,7 @@ void data_begin_body(struct session *session)
 {
 	struct transaction *t = session->transaction;
 
+	session->after_data = false;
 	body_init(&t->body, BODY_DATA);
 	t->body.failed = !author_begin(session, true);
 	backend_begin_body(session->backend);

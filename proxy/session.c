@@ -98,6 +98,11 @@ enum flow session_dispatch(struct session *session, const char *line, size_t len
 	if ((needs & NEEDS_QUIET) != 0 && session_is_owed(session))
 		return FLOW_HOLD;
 	counter_add(COUNTER_COMMANDS, 1);
+	if (session->after_data && command.verb == VERB_UNKNOWN) {
+		session_close_with(session, REPLY_SYNCHRONISATION, "body without 354");
+		return FLOW_CLOSED;
+	}
+	session->after_data = command.verb == VERB_DATA;
 	if ((needs & IS_JUNK) != 0 && ++session->junk > JUNK_MAX)
 		session->errors++;
 	enum reply_id refusal = unmet(session, &command);

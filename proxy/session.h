@@ -68,6 +68,7 @@ struct session {
 	bool tls, esmtp, authenticated;
 	bool skipping;      /* the rest of a line that was too long */
 	bool client_ended;  /* no more input will come */
+	bool after_data;    /* DATA was the last command, and it has not begun a body */
 	bool revoked;       /* 421 when the message at hand is decided */
 	bool quiet_backend; /* a RSET of ours is on its way to the backend */
 	unsigned offered;   /* capabilities told in EHLO: which parameters are known */

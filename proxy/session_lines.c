@@ -37,20 +37,30 @@ static bool is_sasl_line(const struct session *session, const uint8_t *bytes, si
 	       (len >= 5 && strncasecmp((const char *)bytes, "AUTH ", 5) == 0);
 }
 
-/* Octets may follow a BDAT that nobody can read, and they would be read as commands. */
+/* Octets may follow that would be read as commands: those of a BDAT that nobody can read, or a body
+ * that began with this line behind a DATA that was refused. */
 static bool hides_octets(const struct session *session, const char *line, size_t len)
 {
-	return session->state == CLIENT_COMMAND && len >= 4 && strncasecmp(line, "BDAT", 4) == 0;
+	bool bdat = len >= 4 && strncasecmp(line, "BDAT", 4) == 0;
+
+	return session->state == CLIENT_COMMAND && (bdat || session->after_data);
+}
+
+static enum flow close_behind(struct session *session, enum reply_id reply)
+{
+	bool body = session->after_data;
+
+	if (session_is_owed(session))
+		return FLOW_HOLD;
+	session_close_with(session, body ? REPLY_SYNCHRONISATION : reply,
+		body ? "body without 354" : "malformed BDAT");
+	return FLOW_CLOSED;
 }
 
 static enum flow bad_line(struct session *session, const char *line, size_t len, bool sasl)
 {
-	if (hides_octets(session, line, len)) {
-		if (session_is_owed(session))
-			return FLOW_HOLD;
-		session_close_with(session, REPLY_LINE_BAD, "malformed BDAT");
-		return FLOW_CLOSED;
-	}
+	if (hides_octets(session, line, len))
+		return close_behind(session, REPLY_LINE_BAD);
 	if (sasl && session->state == CLIENT_SASL)
 		client_set_state(session, CLIENT_COMMAND);
 	return session_refuse(session, REPLY_LINE_BAD);
@@ -58,12 +68,8 @@ static enum flow bad_line(struct session *session, const char *line, size_t len,
 
 static enum flow too_long(struct session *session, const char *line, size_t len, bool sasl)
 {
-	if (hides_octets(session, line, len)) {
-		if (session_is_owed(session))
-			return FLOW_HOLD;
-		session_close_with(session, REPLY_LINE_TOO_LONG, "malformed BDAT");
-		return FLOW_CLOSED;
-	}
+	if (hides_octets(session, line, len))
+		return close_behind(session, REPLY_LINE_TOO_LONG);
 	session->skipping = true;
 	session->skipped = 0;
 	if (session->state == CLIENT_SASL)

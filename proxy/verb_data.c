@@ -16,19 +16,34 @@
 #include "proxy/session.h"
 #include "proxy/transaction.h"
 
-/* DATA itself was refused.  What the client sent already was meant as a body and must not be run as
- * commands (RFC 2920 3.1: DATA is the last of a group). */
+/* What the client sent behind a DATA that is refused was meant as a body, and must not be run as
+ * commands (RFC 2920 3.1: DATA is the last of a group).  What comes later is seen by its first
+ * line: session.after_data. */
+static bool body_came(const struct session *session)
+{
+	return session_unread(session) > 0;
+}
+
 static void finish_refused(struct session *session)
 {
-	bool body_came = session_unread(session) > 0;
-
 	if (session->backend != NULL && session->transaction->mail_answered &&
 		!session->transaction->mail_refused)
 		backend_send(session->backend, BACKEND_RSET, "RSET\r\n", 6);
-	if (body_came)
+	if (body_came(session))
 		session_close_with(session, REPLY_SYNCHRONISATION, "body without 354");
 	else
 		data_finish(session);
+}
+
+static enum flow refuse(struct session *session, enum reply_id reply)
+{
+	if (!body_came(session))
+		return session_refuse(session, reply);
+	if (session_is_owed(session))
+		return FLOW_HOLD;
+	session_reply(session, reply);
+	session_close_with(session, REPLY_SYNCHRONISATION, "body without 354");
+	return FLOW_CLOSED;
 }
 
 enum flow verb_data(struct session *session, const struct command *command)
@@ -39,17 +54,17 @@ enum flow verb_data(struct session *session, const struct command *command)
 	if (session_is_owed(session) && !backend_pipelining(session->backend))
 		return FLOW_HOLD;
 	if (t == NULL)
-		return session_refuse(session, REPLY_ORDER_NEED_MAIL);
+		return refuse(session, REPLY_ORDER_NEED_MAIL);
 	if (t->chunks.mode != CHUNKS_NONE)
-		return session_refuse(session, REPLY_ORDER_CHUNKS);
+		return refuse(session, REPLY_ORDER_CHUNKS);
 	if (t->given == 0)
-		return session_refuse(session, REPLY_ORDER_NEED_RCPT);
+		return refuse(session, REPLY_ORDER_NEED_RCPT);
 	if (t->mail.body == BODY_BINARYMIME)
-		return session_refuse(session, REPLY_ORDER_BINARY);
+		return refuse(session, REPLY_ORDER_BINARY);
 	if (session->backend == NULL) {
 		t->reason = "backend lost";
 		transaction_close(session);
-		return session_refuse(session, REPLY_BACKEND_LOST);
+		return refuse(session, REPLY_BACKEND_LOST);
 	}
 	client_set_state(session, CLIENT_DATA);
 	data_advance(session);

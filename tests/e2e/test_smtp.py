@@ -506,12 +506,12 @@ def test_commands_after_the_end_of_data_in_the_same_segment(rig):
 @pytest.mark.threat("D14")
 def test_body_behind_a_data_that_is_refused_is_not_run(rig):
     """D14: what was meant as a body must not be taken for commands."""
-    with mailed(rig) as client:
-        client.send(b"DATA\r\nSubject: x\r\nRSET\r\n.\r\nQUIT\r\n")
-        first = client.reply()
-        assert first.text == NEED_RCPT
-        rest = [client.reply() for _ in range(4)]
-        assert [reply.code for reply in rest] == [500, 250, 500, 221], "DATA out of order opens no body"
+    for body in (b"Subject: x\r\nRSET\r\n.\r\nQUIT\r\n", f"MAIL FROM:<{ALICE}>\r\n".encode()):
+        with mailed(rig) as client:
+            client.send(b"DATA\r\n" + body)
+            assert client.reply().text == NEED_RCPT
+            assert client.reply().text == SYNCHRONISATION
+            client.expect_end()
     rig.backend.on("RCPT", "550 5.1.1 Nobody")
     with mailed(rig) as client:
         client.send(f"RCPT TO:<x@example.net>\r\nDATA\r\nMAIL FROM:<{ALICE}>\r\n".encode())
@@ -519,6 +519,36 @@ def test_body_behind_a_data_that_is_refused_is_not_run(rig):
         assert client.reply().text == NO_RECIPIENTS
         assert client.reply().text == SYNCHRONISATION
         client.expect_end()
+
+
+@pytest.mark.threat("D14")
+@pytest.mark.parametrize("line", [b"Subject: x", b".", b"", b"bare\rCR", b"x" * 5000], ids=["header", "dot", "empty", "bare CR", "long"])
+def test_body_that_comes_after_data_was_refused_is_not_run(rig, line):
+    """D14: its first line, which is no command, tells it, however late it comes; other errors close nothing."""
+    with mailed(rig) as client:
+        assert client.command("DATA").text == NEED_RCPT
+        client.send(line + b"\r\nRSET\r\nQUIT\r\n")
+        assert client.reply().text == SYNCHRONISATION
+        client.expect_end()
+    rig.backend.on("RCPT", "550 5.1.1 Nobody")
+    with mailed(rig) as client:
+        client.command("RCPT TO:<x@example.net>", 550)
+        assert client.command("DATA").text == NO_RECIPIENTS
+        client.send(line + b"\r\nRSET\r\n")
+        assert client.reply().text == SYNCHRONISATION
+        client.expect_end()
+    rig.reset()
+    with mailed(rig) as client:
+        assert client.command("DATA").text == NEED_RCPT
+        assert client.command("EXPN x").code == 502
+        client.send(line + b"\r\n")
+        assert client.reply().code == 500
+        client.command(f"RCPT TO:<{RECIPIENT}>", 250)
+        client.command("DATA", 354)
+        client.send(smtp.transparent(CONTENT))
+        client.reply(250)
+        client.send(line + b"\r\n")
+        assert client.reply().code == 500
 
 
 @pytest.mark.threat("D14")

@@ -78,6 +78,7 @@ class State(typing.NamedTuple):
     junk: int = 0
     over: int = 0  # replies since the errors were too many
     early: bool = False  # DATA was refused, and octets stood behind it
+    refused: bool = False  # DATA was, and nothing came since
     step: str = ""  # within AUTH: plain, user, password
     login: bytes = b""
     mail: "Mail | None" = None
@@ -230,15 +231,19 @@ class Reference:
     def options(self, state):
         """Every legal reply in this state."""
         found = []
+        early = state.early
         if self.owes():
-            found = [option._replace(state=overdue(option.state)) for option in self.answers(state._replace(early=False))]
+            clean = state._replace(early=False, refused=False)
+            found = [option._replace(state=overdue(option.state)) for option in self.answers(clean)]
+            if state.refused and self.mode == "line" and not self.is_command(self.unit):
+                found, early = [], True
         # Errors are counted when their reply leaves, which may wait behind the backend's, and looked
         # at with the next line at the latest.
         if state.errors > ERROR_LIMIT:
             found = found if state.over <= PIPELINE_MAX else []
             found.append(Legal(421, "4.7.0", state, "close"))
         # RFC 2920 3.1: what came behind DATA was meant as a body.
-        if state.early:
+        if early:
             found.append(Legal(554, "5.5.0", state, "close"))
         return found
 
@@ -280,6 +285,13 @@ class Reference:
         if verb in UNIMPLEMENTED:
             return [own(state, 502, "5.5.1") if state.tls else own(state, 530, "5.7.0")]
         return [own(state, 500, "5.5.2")]
+
+    def is_command(self, line):
+        if any(octet in line for octet in b"\r\n\0") or line == b"\xff too long":
+            return False
+        verb = line.rstrip(b" \t").partition(b" ")[0].upper()
+        known = verb.isalpha() and hasattr(self, "verb_" + verb.decode("latin-1").lower())
+        return known or verb in FOREIGN or verb in UNIMPLEMENTED
 
     @staticmethod
     def junk(state):
@@ -543,8 +555,8 @@ class Reference:
             yield from self.refused(Legal(answer.code, None, done, "close" if answer.code == 421 else "", answer.token))
 
     def refused(self, option):
-        """DATA was; a body that came already must not be run as commands."""
-        yield option._replace(state=option.state._replace(early=bool(self.pending)))
+        """DATA was; a body that came already, or begins now, must not be run as commands."""
+        yield option._replace(state=option.state._replace(early=bool(self.pending), refused=True))
 
     # ----------------------------------------------------------------------- BDAT
     def wanted(self, line):
