@@ -4,16 +4,19 @@
 
 #include <stddef.h>
 
+static uint64_t capped(uint64_t sample)
+{
+	return sample > PACE_WALL_MAX_US ? PACE_WALL_MAX_US : sample;
+}
+
 static uint64_t mix(uint64_t mean, uint64_t sample)
 {
-	if (sample > PACE_WALL_MAX_US)
-		sample = PACE_WALL_MAX_US;
 	return mean == 0 ? sample : mean - mean / 8 + sample / 8;
 }
 
 void pace_lookup(struct pace *pace, uint64_t wall_us)
 {
-	pace->lookup_us = mix(pace->lookup_us, wall_us);
+	pace->lookup_us = mix(pace->lookup_us, capped(wall_us));
 }
 
 /* The kind's own place, else the one unseen for the longest. */
@@ -49,7 +52,17 @@ void pace_hash(struct pace *pace, enum password_scheme scheme, const struct pass
 {
 	struct pace_kind *kind = place(pace, scheme, cost);
 
-	kind->wall_us = mix(kind->guessed ? 0 : kind->wall_us, wall_us);
+	uint64_t sample = capped(wall_us);
+
+	if (kind->wall_us == 0 || kind->guessed) {
+		kind->wall_us = sample;
+		kind->deviation_us = sample / 4; /* until more is known */
+	} else {
+		uint64_t off =
+			sample > kind->wall_us ? sample - kind->wall_us : kind->wall_us - sample;
+		kind->deviation_us = kind->deviation_us - kind->deviation_us / 8 + off / 8;
+		kind->wall_us = mix(kind->wall_us, sample);
+	}
 	kind->guessed = false;
 	kind->seen_ms = now_ms;
 }
@@ -60,9 +73,9 @@ uint64_t pace_slowest_us(const struct pace *pace, uint64_t now_ms)
 
 	for (int i = 0; i < PACE_KINDS_MAX; i++) {
 		const struct pace_kind *kind = &pace->kinds[i];
-		if (kind->wall_us > slowest &&
-			(kind->always || now_ms - kind->seen_ms < PACE_MEMORY_MS))
-			slowest = kind->wall_us;
+		uint64_t most_us = kind->wall_us + PACE_DEVIATIONS * kind->deviation_us;
+		if (most_us > slowest && (kind->always || now_ms - kind->seen_ms < PACE_MEMORY_MS))
+			slowest = most_us;
 	}
 	return slowest;
 }
