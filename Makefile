@@ -22,7 +22,7 @@ B := build/$(FLAVOUR)
 
 # ---------------------------------------------------------------- libraries
 # Targets that need no compiler must work before the libraries are installed.
-NO_LIBS := help clean demo check check-long dependencies smuggling interop lint format format-check
+NO_LIBS := help clean demo check check-long dependencies smuggling interop timing lint format format-check
 NEED_LIBS := $(if $(MAKECMDGOALS),$(filter-out $(NO_LIBS),$(MAKECMDGOALS)),all)
 PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp libcrypt
 ifneq ($(NEED_LIBS),)
@@ -239,6 +239,13 @@ bench:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/run bench $(B) $(ARGS)
 
+# Whether a refused log-in tells what was wrong; writes docs/timing.md.
+.PHONY: timing
+timing:
+	$(Q)deploy/dependencies build demo test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/timing/run --build $(B) --write $(ARGS)
+
 .PHONY: smuggling interop
 interop:
 	$(Q)deploy/dependencies build demo test interop
@@ -305,7 +312,8 @@ help:
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'
 	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
-	@echo 'make bench         CPU time a session and a message, memory a connection'
+	@echo 'make bench         CPU time a session and a message, memory a connection, log-ins under a flood'
+	@echo 'make timing        whether refused log-ins differ in time, into docs/timing.md   ARGS="--samples N"'
 	@echo 'make interop       sixteen clients, both ports, into docs/interop.md'
 	@echo 'make smuggling     what four mail servers take for two messages, into docs/smuggling.md'
 	@echo 'make lint          format-check, structure, documentation     make format rewrites'
