@@ -3,6 +3,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import os
 import pwd
 import signal
@@ -425,6 +426,45 @@ def test_full_hash_queue_is_454(disposable_sandbox):
         assert codes.count(535) == 12 - codes.count(454) >= 5
         for client in clients:
             client.close()
+
+
+def sent(box, clients, source, login, password):
+    """A client whose log-in is under way; clients, an ExitStack, closes it."""
+    client = clients.enter_context(box.secured(source=source))
+    client.send(f"AUTH PLAIN {plain(login, password)}\r\n")
+    return client
+
+
+@pytest.mark.threat("C21")
+def test_a_flood_of_guesses_keeps_no_customer_waiting(disposable_sandbox):
+    """C21: who has logged in from there before goes first, but a stranger behind each eight; and a
+    newcomer of another network does not wait behind all guesses of one.  Told by the order in which the one
+    hash process gets them, not by a clock."""
+    box = disposable_sandbox(settings=["password.processes=1", "password.cache_entries=0", "guard.enabled=true",
+                                       "limits.connections_per_prefix=1000", "limits.unauthenticated_per_prefix=1000"])
+    box.add_account("new@example.test", "new")
+    with box.session(source="127.0.0.2"):
+        pass  # alice is known there
+    hasher = box.child("hash 0")
+    os.kill(hasher, signal.SIGSTOP)
+    with contextlib.ExitStack() as clients:
+        flood = [sent(box, clients, f"127.1.0.{number}", f"guessed{number}@example.test", "wrong") for number in range(1, 33)]
+        harness.wait_until(lambda: observe.metric(box, "hash_queue") == 31, "the flood in the queue")
+        newcomer = sent(box, clients, "127.2.0.1", "new@example.test", "new")
+        customers = [sent(box, clients, "127.0.0.2", box.user, box.password) for _ in range(10)]
+        harness.wait_until(lambda: [observe.metric(box, name) for name in ("hash_queue", "hash_queue_known")] == [32, 10],
+                           "all in their queues")
+        before = len(box.log_lines())
+        os.kill(hasher, signal.SIGCONT)
+        assert [client.reply().code for client in [*customers, newcomer, *flood]] == [235] * 11 + [535] * 32
+    order = [who for line in box.log_lines()[before:] for who in ("alice", "new", "guessed")
+             if f'login="{who}' in line and (" auth-ok " in line or " auth-failed " in line)]
+    # One was at the process when it stopped; then eight customers, a stranger, the other two.
+    assert order[:9] == ["guessed"] + ["alice"] * 8
+    assert order[9] != "alice" and order[10:12] == ["alice"] * 2
+    # Two proxies take turns, and in each of them two networks.
+    assert order.index("new") <= 14
+    assert [observe.metric(box, name) for name in ("hash_queue", "hash_queue_known", "hash_overflows_total")] == [0, 0, 0]
 
 
 def stop_postgres(box, number=signal.SIGINT):
