@@ -206,7 +206,8 @@ static void dispatch(struct hash_pool *pool, struct process *process, struct job
 	memcpy(request.phc, job->phc, job->phc_len);
 	request.secret_len = (uint16_t)job->secret->len;
 	memcpy(request.secret, job->secret->bytes, job->secret->len);
-	counter_add(COUNTER_HASH_WAIT_US, clock_monotonic_us() - job->since_us);
+	if (!job->make)
+		counter_add(COUNTER_HASH_WAIT_US, clock_monotonic_us() - job->since_us);
 	job->process = process;
 	process->job = job;
 	process->makes = job->make;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The pool with hash processes played by the test over socketpairs: one hash at a time each, the
- * queue's bound, turns, cancelling, deadlines, crashes; and the memory budget.
+ * queue's bound, turns, new hashes behind all log-ins, cancelling, deadlines, crashes; and the
+ * memory budget.
  */
 #include "auth/hash_pool.h"
 #include "common/channel.h"
+#include "common/clock.h"
+#include "common/counters.h"
 
 #include <setjmp.h>
 #include <sodium.h>
@@ -105,8 +108,12 @@ static bool submit(unsigned owner, uint64_t token)
 
 static void answer_with(struct player *player, uint64_t id, enum ipc_hash_outcome outcome)
 {
-	const struct ipc_hash_result result = {.outcome = (uint8_t)outcome};
+	struct ipc_hash_result result = {.outcome = (uint8_t)outcome};
 
+	if (outcome == IPC_HASH_MADE) {
+		result.phc_len = 4;
+		memcpy(result.phc, "$new", 4);
+	}
 	assert_true(channel_send(player->channel, IPC_HASH_RESULT, id, &result, sizeof result));
 	turn();
 }
@@ -320,6 +327,98 @@ static void test_an_answer_to_nothing_ends_the_channel(void **state)
 	assert_true(players[2].closed);
 }
 
+static bool submit_as(enum hash_class class, uint64_t token)
+{
+	const struct hash_job job = {.class = class,
+		.token = token,
+		.deadline_ms = UINT64_MAX,
+		.phc = "$phc",
+		.phc_len = 4,
+		.secret = secret};
+
+	return hash_pool_submit(pool, &job, 0);
+}
+
+static void test_the_known_go_first_and_both_queues_are_told(void **state)
+{
+	static const uint64_t want[] = {11, 12, 1, 2};
+	static struct counters page;
+
+	(void)state;
+	memset(&page, 0, sizeof page);
+	counters_own(&page);
+	for (uint64_t token = 1; token <= 2; token++)
+		assert_true(submit_as(HASH_CLASS_STRANGER, token));
+	for (uint64_t token = 11; token <= 12; token++)
+		assert_true(submit_as(HASH_CLASS_KNOWN, token));
+	assert_int_equal(counter_read(&page, COUNTER_HASH_QUEUE), 2);
+	assert_int_equal(counter_read(&page, COUNTER_HASH_QUEUE_KNOWN), 2);
+	attach(0);
+	for (size_t i = 0; i < 4; i++)
+		answer(&players[0], IPC_HASH_MISMATCH);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(told.token[i], want[i]);
+	assert_int_equal(counter_read(&page, COUNTER_HASH_QUEUE), 0);
+	assert_int_equal(counter_read(&page, COUNTER_HASH_QUEUE_KNOWN), 0);
+}
+
+static bool make(uint64_t token)
+{
+	const struct hash_job job = {
+		.token = token, .deadline_ms = UINT64_MAX, .cost = {8 << 20, 1}, .secret = secret};
+
+	return hash_pool_submit(pool, &job, 0);
+}
+
+static void test_new_hashes_are_made_one_at_a_time_behind_all_log_ins(void **state)
+{
+	(void)state;
+	attach(0);
+	attach(1);
+	for (uint64_t token = 1; token <= HASH_POOL_MAKES_MAX; token++)
+		assert_true(make(token));
+	assert_false(make(100));
+	turn();
+	assert_int_equal(players[0].asked + players[1].asked, 1); /* the other one is for log-ins */
+	assert_int_equal(players[0].request.phc_len, 0);
+	assert_int_equal(players[0].request.memory_bytes, 8 << 20);
+	assert_true(submit(0, 11));
+	assert_true(submit(0, 12));
+	turn();
+	assert_int_equal(players[1].asked, 1); /* 11; 12 waits */
+	hash_pool_cancel(pool, 4);             /* there is a place */
+	assert_false(make(101));               /* but a log-in waits */
+	answer(&players[0], IPC_HASH_MADE);
+	assert_int_equal(players[0].asked, 2);
+	assert_int_equal(players[0].request.phc_len, 4); /* 12 before the second new hash */
+	answer(&players[1], IPC_HASH_MATCH);
+	assert_int_equal(players[1].request.phc_len, 0);
+	assert_true(make(102));
+}
+
+static void test_only_log_ins_count_as_waiting(void **state)
+{
+	static struct counters page;
+
+	(void)state;
+	memset(&page, 0, sizeof page);
+	counters_own(&page);
+	assert_true(make(1)); /* no process is there yet */
+	uint64_t begun_us = clock_monotonic_us();
+	while (clock_monotonic_us() - begun_us < 2000)
+		turn();
+	attach(0);
+	assert_int_equal(players[0].asked, 1);
+	assert_int_equal(counter_read(&page, COUNTER_HASH_WAIT_US), 0);
+	assert_true(submit(0, 2)); /* behind it */
+	begun_us = clock_monotonic_us();
+	while (clock_monotonic_us() - begun_us < 2000)
+		turn();
+	answer(&players[0], IPC_HASH_MADE);
+	assert_int_equal(players[0].asked, 2);
+	assert_true(counter_read(&page, COUNTER_HASH_WAIT_US) >= 2000);
+}
+
 static void test_the_memory_budget(void **state)
 {
 	struct config config = {
@@ -354,6 +453,9 @@ int main(void)
 		TEST(test_deadlines_of_waiting_and_running),
 		TEST(test_a_process_that_hangs_loses_its_channel),
 		TEST(test_an_answer_to_nothing_ends_the_channel),
+		TEST(test_the_known_go_first_and_both_queues_are_told),
+		TEST(test_new_hashes_are_made_one_at_a_time_behind_all_log_ins),
+		TEST(test_only_log_ins_count_as_waiting),
 		cmocka_unit_test(test_the_memory_budget),
 	};
 
