@@ -26,8 +26,8 @@ const struct contract_function contract_functions[] = {
 		"bigint)"},
 	{CONTRACT_SERVICE, "credential_used(bigint[], bigint[], text[], text[])", "bigint"},
 	{CONTRACT_BOTH, "db_epoch()", "text"},
-	{CONTRACT_SERVICE, "guard_load(integer)", "TABLE(seed bytea, records bytea)"},
-	{CONTRACT_SERVICE, "guard_save(jsonb)", "bigint"},
+	{CONTRACT_SERVICE, "guard_load(integer, integer)", "TABLE(seed bytea, records bytea)"},
+	{CONTRACT_SERVICE, "guard_save(jsonb, bigint)", "bigint"},
 	{CONTRACT_SERVICE, "quota_give_back(bigint, bigint, integer, integer)", "boolean"},
 	{CONTRACT_SERVICE, "quota_take(bigint, integer, integer)",
 		"TABLE(result integer, meter text, meter_limit bigint, reset_s bigint, taken_s "
@@ -35,8 +35,8 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_SERVICE, "sender_owned(bigint, text)", "boolean"},
 	{CONTRACT_ADMIN, "account_add(text, text, text)", "bigint"},
 	{CONTRACT_ADMIN, "account_auth(text)",
-		"TABLE(account_id bigint, enabled boolean, password_hash text, scheme text, cost "
-		"text)"},
+		"TABLE(account_id bigint, enabled boolean, blocked_until timestamp with time zone, "
+		"password_hash text, scheme text, cost text)"},
 	{CONTRACT_ADMIN, "account_by_token(text)",
 		"TABLE(account_id bigint, login text, enabled boolean)"},
 	{CONTRACT_ADMIN, "account_delete(text)", "bigint"},
@@ -74,10 +74,14 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_ADMIN, "block_del(text)", "boolean"},
 	{CONTRACT_ADMIN, "block_list(text, integer)",
 		"TABLE(target text, until timestamp with time zone, reason text, created_by text)"},
+	{CONTRACT_ADMIN, "block_of(inet)",
+		"TABLE(network text, until timestamp with time zone, reason text)"},
 	{CONTRACT_ADMIN,
 		"credential_add(text, text, text, bytea, text, text[], text[], timestamp with time "
 		"zone, bigint, bigint, bigint, bigint)",
 		"bigint"},
+	{CONTRACT_ADMIN, "credential_auth(text, inet)",
+		"TABLE(account_id bigint, state text, here boolean, key_id text, hash bytea)"},
 	{CONTRACT_ADMIN, "credential_keys()", "TABLE(key_id text, live bigint, ended bigint)"},
 	{CONTRACT_ADMIN, "credential_list(text, text, integer)",
 		"TABLE(public_id text, state text, label text, created_at timestamp with time "
