@@ -411,9 +411,8 @@ def test_mail_is_not_sent_anew_where_more_was_sent_behind_it(rig):
     rig.backend.on("MAIL", gone)
     with rig.session() as client:
         assert transaction(client)[3].startswith("250")
-        client.send("\r\n".join([MAIL, RCPT, "DATA", ""]))
+        client.send("\r\n".join([MAIL, RCPT, ""]))
         assert [client.reply().text for _ in range(2)] == [LOST, LOST]
-        assert client.reply().code in (451, 503)
         assert len(rig.backend.mail_sessions()) == 1
         assert transaction(client)[3].startswith("250")
 

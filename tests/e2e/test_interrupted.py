@@ -5,9 +5,12 @@ Each of these once left a client without an answer, or with the wrong one.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
+import sys
+import termios
 
 import pytest
 
@@ -35,11 +38,26 @@ def rig(shared):
     return shared.reset()
 
 
+def unacknowledged(sock):
+    """Octets that the peer's kernel has not got yet."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def stop(pid):
+    """Returns when it stands: a signal takes its time on its way to another processor."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands():
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] == "T"
+    harness.wait_until(stands, "its stop")
+
+
 @contextlib.contextmanager
 def auth_silent(rig):
     """auth answers nothing meanwhile."""
     pid = rig.box.child("auth")
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         yield
     finally:
@@ -101,7 +119,7 @@ def test_end_of_the_client_that_is_read_with_the_answer_about_the_author(rig):
             harness.wait_until(lambda: observe.metric(rig.box, "queued_bytes") > len(rest) // 2, "the rest, held back",
                                timeout=2.5)
             for pid in proxies:
-                os.kill(pid, signal.SIGSTOP)
+                stop(pid)
             slept = switches(auth)
         try:
             harness.wait_until(lambda: switches(auth) > slept, "auth's answer")
@@ -112,6 +130,37 @@ def test_end_of_the_client_that_is_read_with_the_answer_about_the_author(rig):
         client.reply(250)
         client.expect_end()
     assert len(there.complete) == 1
+
+
+@pytest.mark.threat("E04", "E06")
+@pytest.mark.parametrize("last_words", [b"", b"250 2.0.0 STRAY\r\n", b"421 4.4.2 Idle for too long\r\n"], ids=["end", "250", "421"])
+def test_connection_that_speaks_or_ends_in_the_turn_of_the_next_mail_gets_none(rig, last_words):
+    """It was there before MAIL was sent: no reply to it, though the loop comes to it afterwards."""
+    auth, proxies = rig.box.child("auth"), list(observe.proxies(rig.box).values())
+    with rig.session() as client:
+        client.message(rig.box.user, [RECIPIENT], AUTHOR)
+        there, known = rig.sessions()[-1], len(rig.box.log_lines())
+        with auth_silent(rig):
+            client.send(f"MAIL FROM:<{rig.box.user}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n")
+            harness.wait_until(lambda: any("from=command to=mail" in line for line in rig.box.log_lines()[known:]), "MAIL",
+                               timeout=2.5)
+            for pid in proxies:
+                stop(pid)
+            slept = switches(auth)
+        try:
+            harness.wait_until(lambda: switches(auth) > slept, "auth's answer")
+            there.sock.sendall(last_words)
+            if not last_words:
+                there.sock.shutdown(socket.SHUT_WR)
+            harness.wait_until(lambda: unacknowledged(there.sock) == 0, "its arrival")
+        finally:
+            for pid in proxies:
+                os.kill(pid, signal.SIGCONT)
+        for want in ("250 2.1.0 Ok", "250 2.1.5 Ok", 354):
+            client.reply(want)
+        client.send(transparent(AUTHOR))
+        client.reply(250)
+    assert [session.verbs.count("MAIL") for session in rig.sessions(2)] == [1, 1]
 
 
 @pytest.mark.parametrize("last_words, want", [(b"", LOST), (b"552 5.2.2 full\r\n", "552 5.2.2 full"),
