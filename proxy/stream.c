@@ -50,8 +50,8 @@ void stream_account(struct stream *stream)
 /* Reading is wanted while the input has room; EOF is still looked for while consumption waits. */
 void stream_update_reading(struct stream *stream)
 {
-	bool want = !stream->paused && !stream->ended && stream->mode != MODE_CONNECTING &&
-		    stream->mode != MODE_STARTING &&
+	bool want = !stream->paused && !stream->ended && !stream->place.waiting &&
+		    stream->mode != MODE_CONNECTING && stream->mode != MODE_STARTING &&
 		    evbuffer_get_length(stream->in) < STREAM_IN_MAX;
 
 	if (want == stream->reading)

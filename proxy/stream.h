@@ -6,7 +6,7 @@
  *
  * Reading goes on while fewer than STREAM_IN_MAX octets wait unconsumed and nobody paused it, so
  * the owner learns of a peer that left even while it does not consume.  One turn takes at most
- * STREAM_TURN_BYTES of one stream and STREAM_TURN_HANDSHAKES new handshakes of all.
+ * STREAM_TURN_BYTES of one stream; handshakes take turns (handshake_line.h).
  */
 #ifndef PROXY_STREAM_H
 #define PROXY_STREAM_H
@@ -26,7 +26,6 @@ enum {
 	STREAM_OUT_HIGH = 64 * 1024, /* stream_full() from here on ... */
 	STREAM_OUT_LOW = 16 * 1024,  /* ... and on_drained when it has fallen to this */
 	STREAM_TURN_BYTES = 64 * 1024,
-	STREAM_TURN_HANDSHAKES = 8,
 	STREAM_LINGER_MS = 2000,
 	STREAM_LINGER_BYTES = 64 * 1024,
 };

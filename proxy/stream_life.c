@@ -125,6 +125,7 @@ void stream_destroy(struct stream **pointer)
 		*stream->alive = false;
 	if (stream->finishing)
 		lingering--;
+	handshake_line_leave(&stream->place);
 	event_del(&stream->readable);
 	event_del(&stream->writable);
 	evtimer_del(&stream->again);

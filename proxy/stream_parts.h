@@ -9,6 +9,7 @@
 #ifndef PROXY_STREAM_PARTS_H
 #define PROXY_STREAM_PARTS_H
 
+#include "proxy/handshake_line.h"
 #include "proxy/stream.h"
 
 #include <sys/types.h>
@@ -24,6 +25,7 @@ struct stream {
 	SSL *ssl;
 	struct evbuffer *in, *out;
 	struct event readable, writable, again;
+	struct handshake_place place;
 	bool *alive;
 	size_t accounted; /* our share of total_queued */
 	size_t linger_bytes;

@@ -16,12 +16,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
-
-/* One process, one thread. */
-static struct {
-	struct timeval turn;
-	unsigned count;
-} handshakes;
+#include <stddef.h>
 
 /* -------------------------------------------------------------- reads and writes */
 
@@ -110,25 +105,11 @@ void stream_begin_handshake(struct stream *stream)
 		stream_tell_end(stream, STREAM_ERROR);
 }
 
-/* Whether one more handshake step fits in this turn of the loop. */
-static bool handshake_allowed(struct stream *stream)
-{
-	struct timeval now;
-
-	event_base_gettimeofday_cached(stream->base, &now);
-	if (now.tv_sec != handshakes.turn.tv_sec || now.tv_usec != handshakes.turn.tv_usec) {
-		handshakes.turn = now;
-		handshakes.count = 0;
-	}
-	return handshakes.count++ < STREAM_TURN_HANDSHAKES;
-}
-
-void stream_handshake(struct stream *stream)
+/* One step: what has come of the peer's flight. */
+static void shake(struct stream *stream)
 {
 	bool alive = true;
 
-	if (!handshake_allowed(stream))
-		return; /* the readable event is level-triggered: it comes again next turn */
 	ERR_clear_error();
 	int done = SSL_accept(stream->ssl);
 	if (done != 1) {
@@ -154,4 +135,24 @@ void stream_handshake(struct stream *stream)
 	stream->alive = NULL;
 	if (stream_has_hidden(stream))
 		stream_go_on_soon(stream);
+}
+
+static void on_turn(struct handshake_place *place)
+{
+	struct stream *stream =
+		(struct stream *)(void *)((char *)place - offsetof(struct stream, place));
+
+	stream_update_reading(stream);
+	shake(stream);
+}
+
+/* Who waits in line is not read: the kernel would tell of him every turn. */
+void stream_handshake(struct stream *stream)
+{
+	if (stream->place.waiting)
+		return;
+	if (handshake_line_ask(stream->base, &stream->place, on_turn))
+		shake(stream);
+	else
+		stream_update_reading(stream);
 }

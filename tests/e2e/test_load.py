@@ -25,6 +25,8 @@ from scripted import Close
 ALICE = "alice@example.test"
 IDLE_SESSIONS = 2000
 IDLE_KIB = 48  # of proxies and auth together, one session; what it is stands in docs/performance.md
+HELLOS = 1000
+HELLO_SECONDS = 0.15e-3  # of CPU time, for two steps of a handshake and a session's end
 STALLED_CLIENTS = 100
 STALLED_OCTETS = 50 * 1000 * 1000
 # One session's octets on their way, docs/performance.md: output up to STREAM_OUT_HIGH and one read more, which
@@ -200,6 +202,27 @@ def stranger(box, context, number):
         tls.handshake()
         tls.sendall(b"EHLO x\r\nAUTH PLAIN AAAA\r\nQUIT\r\n")
     (reset if kind in (2, 3, 6) else socket.socket.close)(sock)
+
+
+def test_handshakes_an_octet_at_a_time_keep_no_cpu_busy(rig, capsys):
+    """1,000 hellos begin at one instant and go wrong at another.  Waiting for a turn is free: at 8 steps in each 4 ms, as
+    many as a coarse clock tells apart, and asking the kernel in between, it was 0.3 ms and more."""
+    before = observe.metric(rig.box, "tls_handshakes_failed_total")
+    crowd = [socket.create_connection(("127.0.0.1", rig.box.smtps_port), timeout=30) for _ in range(HELLOS)]
+    harness.wait_until(lambda: observe.metric(rig.box, "sessions") == HELLOS, "all to be in")
+    cpu = observe.cpu_seconds(rig.box)
+    for octets in (b"\x16", b"\0" * 16):
+        for sock in crowd:
+            sock.sendall(octets)
+    harness.wait_until(lambda: observe.metric(rig.box, "sessions") == 0, "their end")
+    each = (observe.cpu_seconds(rig.box) - cpu) / HELLOS
+    for sock in crowd:
+        sock.close()
+    with capsys.disabled():
+        print(f"\n{HELLOS} hellos that fail: {each * 1e6:.0f} us of CPU time each")
+    assert observe.metric(rig.box, "tls_handshakes_failed_total") - before == HELLOS
+    assert each < (10 if observe.SANITIZED else 1) * HELLO_SECONDS
+    observe.settle(rig.box)
 
 
 @pytest.mark.threat("G02")

@@ -227,6 +227,12 @@ SESSION = [
      "if (counts.strangers >= door->limits->unauthenticated_per_prefix)", "if (false)", "unit door"),
     ("door: never crowded", "proxy/door.c",
      "return door->stranger_count > door->limits->unauthenticated;", "return false;", "unit door"),
+    ("handshakes: any number in a turn", "proxy/handshake_line.c",
+     "if (line.steps < HANDSHAKE_STEPS_A_TURN && TAILQ_EMPTY(&line.waiting)) {", "if (true) {", "unit handshake_line"),
+    ("handshakes: newcomers go first", "proxy/handshake_line.c",
+     "line.steps < HANDSHAKE_STEPS_A_TURN && TAILQ_EMPTY(&line.waiting)", "line.steps < HANDSHAKE_STEPS_A_TURN", "unit handshake_line"),
+    ("handshakes: who left the line is called", "proxy/handshake_line.c",
+     "TAILQ_REMOVE(&line.waiting, place, entry);\n}", "}", "unit handshake_line"),
 ]
 
 TLS = [
