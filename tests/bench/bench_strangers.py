@@ -1,226 +1,236 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""What 2,000 strangers who dribble bytes do to a customer: his log-in and message, with and without them.
+"""What 2,000 strangers that dribble octets cost a customer.  Prints two tables.
 
-    POSTERN_BUILD=build/release tests/bench/bench_strangers.py [--strangers N] [--rounds N] [--customers N]
+    POSTERN_BUILD=build/release tests/bench/bench_strangers.py [--rounds N] [--together] [--prefer NICE] ...
 
-The strangers come from a thousand loopback addresses, stand in the TLS handshake, in a command and in an
-AUTH exchange, send a byte a second each and come again when they are closed.  Twice: with limits that
-admit them all, and with the limits as they ship, where the door pushes them out.  Quiet and loud rounds
-take turns; a customer is one session: connect, TLS, log in, one message of 4 KB, QUIT.  The generator is
-niced and on the same cores: its own share of the CPU is told.  Nothing here is an assertion.
+A customer logs in, sends a message of 4 KB and quits, again and again; in rounds that take turns he has the
+house to himself, or strangers.py holds its connections.  Twice: with limits that admit all the strangers, and
+with the default limits, where half of them are outside at any time and come again.  His time is the wall
+clock's, from connect to the reply to QUIT.  The generator shares the machine, so its CPU time stands beside.
+Nothing here is an assertion.
 """
 
 import argparse
+import gc
+import json
 import os
-import random
-import selectors
-import signal
-import socket
+import resource
 import ssl
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 
-sys.dont_write_bytecode = True
-TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(TESTS, "e2e"))
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bench_sessions as bench  # finds the next three
 
-import harness  # noqa: E402
-import observe  # noqa: E402
-from bench_sessions import Clients, cpu, run_seconds, start_sink, table  # noqa: E402
+import harness
+import observe
+import smtp
+from strangers import KINDS
 
-ADMIT = ["limits.connections_per_prefix=5000", "limits.unauthenticated_per_prefix=5000", "limits.unauthenticated=10000"]
-TICK_S = 1.0
-
-
-# ---------------------------------------------------------------------- strangers
-class Stranger:
-    """One of them: connects, sends a byte when it is told to, and connects anew when it was closed."""
-
-    HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)  # a handshake that never ends
-    COMMAND = b"EHLO " + b"x" * 250
-    AUTH = b"AUTH LOGIN " + b"QUJD" * 60
-
-    def __init__(self, number, box, context):
-        self.kind = (self.HELLO, self.COMMAND, self.AUTH)[0 if number % 5 < 2 else 1 if number % 5 < 4 else 2]
-        self.source = f"127.{20 + number % 50}.{number % 20}.{number % 250 + 1}"
-        self.port = box.submission_port if self.kind is self.COMMAND else box.smtps_port
-        self.context = context
-        self.sock = None
-
-    def connect(self):
-        self.sock = socket.socket()
-        self.sock.settimeout(2)
-        self.sock.bind((self.source, 0))
-        self.sock.connect(("127.0.0.1", self.port))
-        if self.kind is self.AUTH:
-            self.sock = self.context.wrap_socket(self.sock, server_hostname="localhost")
-            self.sock.sendall(b"EHLO stranger.example\r\n")
-        self.sock.setblocking(False)
-        self.at = 0
-
-    def dribble(self):
-        """False: it is closed."""
-        try:
-            self.sock.send(self.kind[self.at % len(self.kind):][:1])
-            self.at += 1
-            return True
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            return True
-        except OSError:
-            return False
-
-    def drain(self):
-        """Reads and drops; False: the end."""
-        try:
-            return self.sock.recv(4096) != b""
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return True
-        except OSError:
-            return False
-
-    def close(self):
-        if self.sock is not None:
-            self.sock.close()
-            self.sock = None
+STRANGERS = 2000
+ADMITTED = ["limits.unauthenticated=20000"]
+SETTINGS = ["workers=1", "log.level=info", "probe.interval=1h", "guard.enabled=true"]
+SERIES = [("submissions", "hot"), ("submissions", "cold"), ("submission", "hot"), ("submission", "cold")]
+PORTS = {"submissions": "465", "submission": "587"}
 
 
-def crowd(box, count):
-    """The child: until it is killed.  A hundredth of them every hundredth of the tick."""
-    os.nice(10)
-    context = ssl.create_default_context(cafile=box.ca)
-    strangers = [Stranger(number, box, context) for number in range(count)]
-    selector = selectors.DefaultSelector()
-    steps = 100
-    step = 0
-    while True:
-        until = time.monotonic() + TICK_S / steps
-        for stranger in strangers[step::steps]:
-            if stranger.sock is None:
-                try:
-                    stranger.connect()
-                    selector.register(stranger.sock, selectors.EVENT_READ, stranger)
-                except OSError:
-                    stranger.close()
-            elif not stranger.dribble():
-                selector.unregister(stranger.sock)
-                stranger.close()
-        step = (step + 1) % steps
-        for key, _ in selector.select(max(0.0, until - time.monotonic())):
-            if not key.data.drain():
-                selector.unregister(key.fileobj)
-                key.data.close()
-        time.sleep(max(0.0, until - time.monotonic()))
+def queued_seconds(pids):
+    """How long they stood in the kernel's run queue: ready to go on, and no CPU for them."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[1])
+    return total / 1e9
 
 
-class Crowd:
-    def __init__(self, box, count):
-        self.pid = os.fork()
-        if self.pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            try:
-                crowd(box, count)
-            finally:
-                os._exit(1)
+class Customer:
+    """One session at a time.  Hot: a password that was verified lately; cold: an account never seen before."""
+
+    def __init__(self, box):
+        self.box = box
+        self.hashers = [pid for title, pid in box.children().items() if title.startswith("hash ")]
+        self.context = ssl.create_default_context(cafile=box.ca)
+        self.body = smtp.transparent(bench.BODY_4K)
+        self.fresh = 0
+
+    def login(self, heat):
+        if heat == "hot":
+            return self.box.user, self.box.password
+        self.fresh += 1
+        return f"user{self.fresh}@example.test", self.box.users_password
+
+    def session(self, port, heat):
+        """Its seconds, and those of them in which the hash at nice 19 waited for a CPU."""
+        user, password = self.login(heat)
+        queued, begin = queued_seconds(self.hashers), time.perf_counter()
+        with self.box.connect(port, context=self.context) as client:
+            client.ehlo()
+            if port == "submission":
+                client.starttls()
+                client.ehlo()
+            client.login(user, password)
+            client.mail(user, [bench.RECIPIENT])
+            client.command("DATA", 354)
+            client.send(self.body)
+            client.reply(250)
+            client.command("QUIT", 221)
+            took = time.perf_counter() - begin
+        return took, queued_seconds(self.hashers) - queued
+
+
+class Strangers:
+    def __init__(self, box, options):
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "strangers.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", program, "--submissions", str(box.smtps_port), "--submission", str(box.submission_port),
+             "--count", str(STRANGERS), "--rate", str(options.rate), "--reconnects", str(options.reconnects),
+             "--kinds", options.kinds, *(["--together"] if options.together else [])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, word):
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
 
     def end(self):
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        self.process.stdin.close()
+        self.process.wait()
 
 
-# ---------------------------------------------------------------------- customers
-def customer(clients, user=None):
-    """(log-in, message) in milliseconds; the log-in is all from connect to 235."""
-    begin = time.perf_counter()
-    if user:
-        client = clients.box.session(user=user, password=clients.box.env["POSTERN_USERS_PASSWORD"], context=clients.context)
-    else:
-        client = clients.open()
-    middle = time.perf_counter()
-    with client:
-        if not user:
-            clients.message(client)
-        end = time.perf_counter()
-        client.command("QUIT", 221)
-    return (middle - begin) * 1e3, (end - middle) * 1e3
+class Load:
+    """What strangers did, and what that cost, between begin() and end()."""
+
+    def __init__(self, box, strangers):
+        self.strangers, self.proxy = strangers, box.child("proxy 0")
+        self.seconds = self.postern = 0.0
+        self.told = {"octets": 0, "reconnects": 0, "cpu": 0.0}
+        self.held = []
+
+    def begin(self):
+        self.before = self.strangers.ask("tell")
+        self.start, self.used = time.monotonic(), bench.run_seconds(self.proxy)
+
+    def end(self, word="tell"):
+        after = self.strangers.ask(word)
+        self.seconds += time.monotonic() - self.start
+        self.postern += bench.run_seconds(self.proxy) - self.used
+        for name in self.told:
+            self.told[name] += after[name] - self.before[name]
+        self.held.append(after["held"])
+
+    def row(self, name, alone):
+        """What an octet costs is told where nothing else was done."""
+        told, seconds = self.told, self.seconds
+        return (name, f"{statistics.mean(self.held):.0f}", f"{told['octets'] / seconds:.0f}", f"{told['reconnects'] / seconds:.0f}",
+                f"{told['cpu'] / seconds * 100:.1f} %", f"{self.postern / seconds * 100:.1f} %",
+                f"{self.postern / told['octets'] * 1e6:.0f} us" if alone else "")
 
 
-class Series:
-    def __init__(self):
-        self.login, self.message, self.cold = [], [], []
-
-    def run(self, clients, count, users):
-        for _ in range(count):
-            login, message = customer(clients)
-            self.login.append(login)
-            self.message.append(message)
-            time.sleep(random.uniform(0, 0.02))
-        for user in users:
-            self.cold.append(customer(clients, user)[0])
+def prefer(pids, nice):
+    """Puts whole sessions of processes before or behind others; within one, their own nice values count as ever."""
+    for pid in pids:
+        path = f"/proc/{pid}/autogroup"
+        if nice is not None and os.path.exists(path):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(str(nice))
 
 
-def p(values, percent):
+def percentile(values, part):
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
-def measure(box, options):
-    clients = Clients(box)
-    customer(clients)
-    quiet, loud = Series(), Series()
-    users = iter(f"user{number}@example.test" for number in range(1, options.accounts + 1))
-    some = options.accounts // (2 * options.rounds)
-    held, shares, bytes_cpu = [], [], []
-    for _ in range(options.rounds):
-        quiet.run(clients, options.customers, [next(users) for _ in range(some)])
-        strangers = Crowd(box, options.strangers)
-        time.sleep(6)  # until they stand there, or have been pushed out for a while
-        pids = list(observe.processes(box).values())
-        before, wall, own = cpu(pids), time.monotonic(), run_seconds(strangers.pid)
-        time.sleep(3)
-        bytes_cpu.append((cpu(pids) - before) / (time.monotonic() - wall))
-        loud.run(clients, options.customers, [next(users) for _ in range(some)])
-        held.append(observe.metric(box, "sessions") - observe.metric(box, "sessions_authenticated"))
-        shares.append((run_seconds(strangers.pid) - own) / (time.monotonic() - wall))
-        strangers.end()
+class Scenario:
+    def __init__(self, name, limits, options):
+        self.name, self.limits, self.options = name, limits, options
+        self.each = max(2, int(50 * options.scale))  # sessions of a series in a round
+        self.times = {(series, loaded): [] for series in SERIES for loaded in (False, True)}
+        self.loads = []
+
+    def round(self, customer, loaded):
+        for _ in range(self.each):
+            for series in SERIES:
+                self.times[series, loaded].append(customer.session(*series))
+
+    def measure(self, box, strangers):
+        customer = Customer(box)
+        calm, busy = Load(box, strangers), Load(box, strangers)
+        for series in SERIES * 5:
+            customer.session(*series)
+        for number in range(self.options.rounds):
+            observe.settle(box)
+            self.round(customer, False)
+            strangers.ask("up")
+            if number == 0:
+                calm.begin()
+                calm.end("hold")
+            busy.begin()
+            self.round(customer, True)
+            busy.end()
+            strangers.ask("down")
         observe.settle(box)
-    rows = []
-    for name in ("login", "cold", "message"):
-        a, b = getattr(quiet, name), getattr(loud, name)
-        if a:
-            rows.append(({"login": "log-in, hot", "cold": "log-in, cold", "message": "message"}[name],
-                         f"{p(a, 50):.1f} / {p(a, 99):.1f}", f"{p(b, 50):.1f} / {p(b, 99):.1f}",
-                         f"{p(b, 99) - p(a, 99):+.1f}"))
-    return rows, statistics.median(held), statistics.median(shares), statistics.median(bytes_cpu)
+        self.loads = [calm.row(f"{self.name}, no customer", True), busy.row(f"{self.name}, with the customer", False)]
+
+    def run(self, port):
+        accounts = (self.each * self.options.rounds * 2 + 10) * 2
+        box = harness.Sandbox(backend=f"127.0.0.1:{port}", settings=SETTINGS + self.limits, accounts=accounts, cheap=False)
+        strangers = None
+        try:
+            observe.wait_ready(box.up())
+            strangers = Strangers(box, self.options)
+            prefer([os.getpid(), box.master_pid, *box.children().values(), box.process("postgres").pid], self.options.prefer)
+            gc.disable()
+            self.measure(box, strangers)
+        finally:
+            gc.enable()
+            if self.options.prefer is not None:
+                prefer([os.getpid()], 0)
+            if strangers is not None:
+                strangers.end()
+            box.down()
+
+    def rows(self):
+        for series in SERIES:
+            quiet, loaded = (self.times[series, state] for state in (False, True))
+            marks = [percentile([took for took, _ in times], part) * 1e3 for times in (quiet, loaded) for part in (0.5, 0.99)]
+            served = [percentile([took - queued for took, queued in times], 0.99) * 1e3 for times in (quiet, loaded)]
+            yield (self.name, f"{PORTS[series[0]]}, {series[1]}", *(f"{mark:.1f}" for mark in marks), f"{marks[3] - marks[1]:+.1f} ms",
+                   f"{served[1] - served[0]:+.1f} ms")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--strangers", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--customers", type=int, default=150, help="sessions a round")
-    parser.add_argument("--accounts", type=int, default=120, help="cold log-ins in all")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=6, help="of each kind, a scenario")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the work in a round")
+    parser.add_argument("--rate", type=int, default=2000, help="octets a second, of all strangers")
+    parser.add_argument("--reconnects", type=int, default=200, help="a second, at most")
+    parser.add_argument("--together", action="store_true", help="all octets of a round of the strangers at one instant")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of strangers")
+    parser.add_argument("--series", default="hot,cold", help="of the customer's")
+    parser.add_argument("--prefer", type=int, metavar="NICE", help="of all its sessions' autogroups, where other work keeps the CPUs busy; as root")
     options = parser.parse_args()
-    for title, settings in (("admitted, all of them", ADMIT), ("limits as they ship", [])):
-        with tempfile.TemporaryDirectory() as directory:
-            os.chmod(directory, 0o755)
-            sink, port = start_sink(directory)
-            box = harness.Sandbox(backend=f"127.0.0.1:{port}", cheap=False, accounts=options.accounts,
-                                  settings=[*settings, "log.level=info"])
-            try:
-                box.up()
-                observe.wait_ready(box)
-                rows, held, share, busy = measure(box, options)
-                print(f"\n{options.strangers} strangers, {title}: {held:.0f} held; Postern {busy:.2f} CPUs for them, "
-                      f"the generator {share:.2f}")
-                table([("milliseconds, p50 / p99", "quiet", "with strangers", "p99 more"), *rows])
-            finally:
-                box.down()
-                sink.terminate()
-                sink.wait()
+    SERIES[:] = [series for series in SERIES if series[1] in options.series.split(",")]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    scenarios = [Scenario("admitted", ADMITTED, options), Scenario("default limits", [], options)]
+    with tempfile.TemporaryDirectory() as directory:
+        sink, port = bench.start_sink(directory)
+        try:
+            for scenario in scenarios:
+                scenario.run(port)
+        finally:
+            sink.kill()
+            sink.wait()
+    print(f"{os.path.basename(harness.BUILD)} build, {options.rounds} rounds of {scenarios[0].each} sessions a series, quiet and loaded in "
+          f"turn, one worker, {os.cpu_count()} CPUs, load {os.getloadavg()[1]:.1f}\n")
+    bench.table([("strangers", "port, password", "quiet p50", "p99", "loaded p50", "p99", "p99's difference", "without the hash's queueing"),
+                 *[row for scenario in scenarios for row in scenario.rows()]])
+    print()
+    bench.table([("strangers", "dribbling", "octets/s", "coming again/s", "CPU of the generator", "of the proxy", "of the proxy, an octet"),
+                 *[row for scenario in scenarios for row in scenario.loads]])
 
 
 if __name__ == "__main__":
