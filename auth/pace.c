@@ -19,28 +19,38 @@ void pace_lookup(struct pace *pace, uint64_t wall_us)
 	pace->lookup_us = mix(pace->lookup_us, capped(wall_us));
 }
 
-/* The kind's own place, else the one unseen for the longest. */
-static struct pace_kind *place(
-	struct pace *pace, enum password_scheme scheme, const struct password_cost *cost)
+/* What nearly all hashes of a kind keep below; 0: it is not in use. */
+static uint64_t most_us(const struct pace_kind *kind, uint64_t now_ms)
 {
-	struct pace_kind *oldest = NULL;
+	if (!kind->always && now_ms - kind->seen_ms >= PACE_MEMORY_MS)
+		return 0;
+	return capped(kind->wall_us + PACE_DEVIATIONS * kind->deviation_us);
+}
+
+/* The kind's own place, else that of the quickest: the slow ones are what counts, until they are
+ * out of use and read as nothing. */
+static struct pace_kind *place(struct pace *pace, enum password_scheme scheme,
+	const struct password_cost *cost, uint64_t now_ms)
+{
+	struct pace_kind *quickest = NULL;
 
 	for (int i = 0; i < PACE_KINDS_MAX; i++) {
 		struct pace_kind *kind = &pace->kinds[i];
 		if (kind->scheme == scheme && kind->memory_bytes == cost->memory_bytes &&
 			kind->passes == cost->passes)
 			return kind;
-		if (!kind->always && (oldest == NULL || kind->seen_ms < oldest->seen_ms))
-			oldest = kind;
+		if (!kind->always &&
+			(quickest == NULL || most_us(kind, now_ms) < most_us(quickest, now_ms)))
+			quickest = kind;
 	}
-	*oldest = (struct pace_kind){
+	*quickest = (struct pace_kind){
 		.scheme = scheme, .memory_bytes = cost->memory_bytes, .passes = cost->passes};
-	return oldest;
+	return quickest;
 }
 
 void pace_expect(struct pace *pace, const struct password_cost *cost)
 {
-	struct pace_kind *kind = place(pace, PASSWORD_ARGON2ID, cost);
+	struct pace_kind *kind = place(pace, PASSWORD_ARGON2ID, cost, 0);
 
 	kind->always = true;
 	kind->guessed = true;
@@ -50,7 +60,7 @@ void pace_expect(struct pace *pace, const struct password_cost *cost)
 void pace_hash(struct pace *pace, enum password_scheme scheme, const struct password_cost *cost,
 	uint64_t wall_us, uint64_t now_ms)
 {
-	struct pace_kind *kind = place(pace, scheme, cost);
+	struct pace_kind *kind = place(pace, scheme, cost, now_ms);
 
 	uint64_t sample = capped(wall_us);
 
@@ -73,9 +83,9 @@ uint64_t pace_slowest_us(const struct pace *pace, uint64_t now_ms)
 
 	for (int i = 0; i < PACE_KINDS_MAX; i++) {
 		const struct pace_kind *kind = &pace->kinds[i];
-		uint64_t most_us = kind->wall_us + PACE_DEVIATIONS * kind->deviation_us;
-		if (most_us > slowest && (kind->always || now_ms - kind->seen_ms < PACE_MEMORY_MS))
-			slowest = most_us;
+		uint64_t kind_us = most_us(kind, now_ms);
+		if (kind_us > slowest)
+			slowest = kind_us;
 	}
 	return slowest;
 }
