@@ -55,8 +55,8 @@ enum flow verb_data(struct session *session, const struct command *command)
 		return FLOW_HOLD;
 	if (t == NULL)
 		return refuse(session, REPLY_ORDER_NEED_MAIL);
-	if (t->chunks.mode != CHUNKS_NONE)
-		return refuse(session, REPLY_ORDER_CHUNKS);
+	if (t->chunks.mode != CHUNKS_NONE) /* whose body comes by BDAT */
+		return session_refuse(session, REPLY_ORDER_CHUNKS);
 	if (t->given == 0)
 		return refuse(session, REPLY_ORDER_NEED_RCPT);
 	if (t->mail.body == BODY_BINARYMIME)

@@ -74,7 +74,7 @@ def test_refused_rset_answers_what_waits_behind_it(rig):
     rig.backend.on("RSET", "500 5.5.2 no")
     with rig.session() as client:
         client.command(f"MAIL FROM:<{rig.box.user}>", 250)
-        client.send(f"RSET\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\nNOOP\r\n")
+        client.send(f"RSET\r\nRCPT TO:<{RECIPIENT}>\r\nRCPT TO:<{RECIPIENT}>\r\nNOOP\r\n")
         for want in ("250 2.0.0 OK", "503 5.5.1 Send MAIL first", "503 5.5.1 Send MAIL first", "250 2.0.0 OK"):
             client.reply(want)
         rig.backend.on("RSET", None)
