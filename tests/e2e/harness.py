@@ -46,6 +46,7 @@ def hear_signals():
     """A shell's background job is born deaf to Ctrl-C, and so would be all that a test starts on a pty."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nor does one under nohup hear that its terminal went
 
 
 def take_terminal(descriptor):
