@@ -235,6 +235,10 @@ static const struct refused {
 		":5: listen.from: 'listener' is not one of: off, observe, reject, rewrite"},
 	{"field with a colon", MINIMAL "header { strip = {\"X-A\", \"X-B:\"} }\n",
 		":6: header.strip: 'X-B:' is not the name of a header field"},
+	{"network twice", MINIMAL "guard { trusted = {\"192.0.2.0/24\", \"192.0.2.0/24\"} }\n",
+		":6: guard.trusted: '192.0.2.0/24' is given twice; remove one"},
+	{"bits behind a network", MINIMAL "guard { trusted = {\"192.0.2.1/24\"} }\n",
+		":6: guard.trusted: '192.0.2.1/24'"},
 	{"field with a space", MINIMAL "header { strip = {\"X A\"} }\n",
 		":6: header.strip: 'X A' is not the name of a header field"},
 	{"empty field", MINIMAL "header { strip = {\"\"} }\n",
@@ -559,7 +563,8 @@ static const char all_set[] =
 	"log { file = \"/var/log/a \\\"b\\\\c\\${d}.log\" format = json level = debug }\n"
 	"database { dsn = \"host=/run/pg user=postern\" }\n"
 	"password { memory = 8MiB passes = 3 processes = 2 memory_budget = 1GiB queue = 7\n"
-	"  cache_entries = 0 cache_age = 90s }\n"
+	"  cache_entries = 0 cache_age = 90s on_outage = cached outage_trust = 5m }\n"
+	"guard { trusted = {\"192.0.2.7\", \"2001:db8::/48\"} prefix_v4 = 24 }\n"
 	"timeouts { handshake = 1500ms unauthenticated = 7s login = 8s command = 9s data = 10s\n"
 	"  transaction = 2h drain = 0 }\n"
 	"limits { recipients = 500 message_size = 10MB connections = 12 connections_per_prefix = "
@@ -595,6 +600,12 @@ static void test_every_option_arrives(void **state)
 	assert_int_equal(config->password.memory_budget_bytes, 1 << 30);
 	assert_int_equal(config->password.cache_entries, 0);
 	assert_int_equal(config->password.cache_ms, 90000);
+	assert_int_equal(config->password.on_outage, PASSWORD_OUTAGE_CACHED);
+	assert_int_equal(config->password.outage_trust_ms, 300000);
+	assert_int_equal(config->guard.trusted_count, 2);
+	assert_int_equal(config->guard.trusted[0].bits, 128);
+	assert_int_equal(config->guard.trusted[1].bits, 48);
+	assert_int_equal(config->guard.prefix_v4, 24);
 	assert_int_equal(config->timeouts.handshake_ms, 1500);
 	assert_int_equal(config->timeouts.login_ms, 8000);
 	assert_int_equal(config->timeouts.drain_ms, 0);
