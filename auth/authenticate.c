@@ -18,6 +18,7 @@ void login_destroy(struct login *login)
 	secret_release(&login->secret);
 	if (login->timer != NULL)
 		event_free(login->timer);
+	sodium_memzero(login, sizeof *login); /* a stored hash may be the password itself */
 	free(login);
 }
 
@@ -65,10 +66,10 @@ static void look_up(struct login *login, bool fresh, account_done *done)
 		fresh, clock_monotonic_ms(), done, a, login->token);
 }
 
-void login_note_lookup(struct login *login, enum account_answer answer)
+void login_note_lookup(struct login *login, enum row_answer answer)
 {
 	login->looked_up = true;
-	if (answer != ACCOUNT_UNAVAILABLE)
+	if (answer != ROW_UNAVAILABLE)
 		pace_lookup(&login->owner->pace, clock_monotonic_us() - login->asked_us);
 }
 
@@ -100,7 +101,7 @@ static void on_outage(struct login *login)
 }
 
 static void on_account(
-	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+	enum row_answer answer, const struct account *account, void *arg, uint64_t token)
 {
 	struct authenticate *a = arg;
 	struct login *login = idmap_get(a->logins, token);
@@ -110,13 +111,13 @@ static void on_account(
 	if (!login->at_once)
 		login_note_lookup(login, answer);
 	switch (answer) {
-	case ACCOUNT_KNOWN:
+	case ROW_KNOWN:
 		on_known(login, account);
 		break;
-	case ACCOUNT_UNKNOWN:
+	case ROW_UNKNOWN:
 		login_submit_dummy(login, REASON_UNKNOWN);
 		break;
-	case ACCOUNT_UNAVAILABLE:
+	case ROW_UNAVAILABLE:
 		on_outage(login);
 		break;
 	}
@@ -124,7 +125,7 @@ static void on_account(
 
 /* The row as the database has it now: another one is tried, the same one stands. */
 static void on_confirmed(
-	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+	enum row_answer answer, const struct account *account, void *arg, uint64_t token)
 {
 	struct authenticate *a = arg;
 	struct login *login = idmap_get(a->logins, token);
@@ -133,7 +134,7 @@ static void on_confirmed(
 		return;
 	login_note_lookup(login, answer);
 	switch (answer) {
-	case ACCOUNT_KNOWN:
+	case ROW_KNOWN:
 		if (account->version == login->verdict.version) {
 			login_refuse_now(login);
 		} else {
@@ -141,10 +142,10 @@ static void on_confirmed(
 			on_known(login, account);
 		}
 		break;
-	case ACCOUNT_UNKNOWN:
+	case ROW_UNKNOWN:
 		login_refuse_now(login);
 		break;
-	case ACCOUNT_UNAVAILABLE:
+	case ROW_UNAVAILABLE:
 		login_unavailable(login, "database");
 		break;
 	}

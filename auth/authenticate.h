@@ -40,12 +40,12 @@ typedef void authenticate_done(
 	uint64_t peer, uint64_t session, const struct ipc_auth_verdict *verdict, void *arg);
 
 struct authenticate_settings {
-	struct account_cache *accounts;
+	struct row_cache *accounts;
 	struct login_cache *verified;
 	struct hash_pool *pool;
 	struct guard *guard;
 	/* Of generated secrets. */
-	struct credential_cache *credentials;
+	struct row_cache *credentials;
 	const struct credential_keys *keys;
 	struct credential_uses *uses;
 	struct password_cost cost; /* of the dummy */

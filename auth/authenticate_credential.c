@@ -40,9 +40,9 @@ static enum reason judge(const struct login *login)
 {
 	const struct login_generated *g = &login->generated;
 
-	if (g->account == ACCOUNT_UNKNOWN)
+	if (g->account == ROW_UNKNOWN)
 		return REASON_UNKNOWN;
-	if (g->row == ACCOUNT_UNKNOWN || g->owner != login->verdict.account)
+	if (g->row == ROW_UNKNOWN || g->owner != login->verdict.account)
 		return REASON_WRONG;
 	if (g->match != CREDENTIAL_MATCHES)
 		return g->match == CREDENTIAL_NO_KEY ? REASON_NO_KEY : REASON_WRONG;
@@ -56,7 +56,7 @@ static void log_refused(const struct login *login)
 	char id[CREDENTIAL_ID_LEN + 1];
 	struct log_line line;
 
-	if (login->generated.row != ACCOUNT_KNOWN || login->generated.match == CREDENTIAL_DIFFERS)
+	if (login->generated.row != ROW_KNOWN || login->generated.match == CREDENTIAL_DIFFERS)
 		return;
 	log_begin(
 		&line, login->reason == REASON_NO_KEY ? LOG_ERROR : LOG_INFO, "credential-refused");
@@ -77,10 +77,9 @@ static void succeed(struct login *login)
 	login_ok(login, !login->looked_up);
 }
 
-static void note_account(
-	struct login *login, enum account_answer answer, const struct account *account)
+static void note_account(struct login *login, enum row_answer answer, const struct account *account)
 {
-	if (answer == ACCOUNT_KNOWN) {
+	if (answer == ROW_KNOWN) {
 		login_take_account(login, account);
 		login->generated.enabled = account->enabled;
 	}
@@ -88,9 +87,9 @@ static void note_account(
 }
 
 static void note_credential(
-	struct login *login, enum account_answer answer, const struct credential *credential)
+	struct login *login, enum row_answer answer, const struct credential *credential)
 {
-	if (answer == ACCOUNT_KNOWN) {
+	if (answer == ROW_KNOWN) {
 		login->generated.owner = credential->account;
 		login->generated.match = credential_verify(
 			credential, login->owner->settings.keys, login->secret->bytes);
@@ -112,8 +111,8 @@ static void on_outage(struct login *login)
 					  clock_monotonic_ms());
 
 	if (credential != NULL) {
-		note_account(login, ACCOUNT_KNOWN, account);
-		note_credential(login, ACCOUNT_KNOWN, credential);
+		note_account(login, ROW_KNOWN, account);
+		note_credential(login, ROW_KNOWN, credential);
 		if (judge(login) == REASON_NONE) {
 			counter_add(COUNTER_AUTH_OUTAGE, 1);
 			succeed(login);
@@ -131,7 +130,7 @@ static void decide(struct login *login)
 
 	if (g->account == 0 || g->row == 0)
 		return;
-	if (g->account == ACCOUNT_UNAVAILABLE || g->row == ACCOUNT_UNAVAILABLE) {
+	if (g->account == ROW_UNAVAILABLE || g->row == ROW_UNAVAILABLE) {
 		on_outage(login);
 		return;
 	}
@@ -151,7 +150,7 @@ static void decide(struct login *login)
 }
 
 static void on_account(
-	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+	enum row_answer answer, const struct account *account, void *arg, uint64_t token)
 {
 	struct authenticate *a = arg;
 	struct login *login = idmap_get(a->logins, token);
@@ -165,7 +164,7 @@ static void on_account(
 }
 
 static void on_credential(
-	enum account_answer answer, const struct credential *credential, void *arg, uint64_t token)
+	enum row_answer answer, const struct credential *credential, void *arg, uint64_t token)
 {
 	struct authenticate *a = arg;
 	struct login *login = idmap_get(a->logins, token);

@@ -36,6 +36,7 @@ struct call {
 	PGresult *rows; /* until the sync */
 	bool failed;
 	size_t offsets[QUERY_PARAMETERS_MAX];
+	size_t room; /* of text */
 	char text[];
 };
 
@@ -73,6 +74,7 @@ static void finish(struct database *db, struct call *call, enum database_result 
 		counter_add(COUNTER_DATABASE_ERRORS, 1);
 	call->done(result, result == DATABASE_ROWS ? call->rows : NULL, call->arg, call->token);
 	PQclear(call->rows);
+	sodium_memzero(call->text, call->room); /* a stored hash may be the password itself */
 	free(call);
 }
 
@@ -150,6 +152,7 @@ static struct call *call_new(enum query query, const char *const *values)
 	struct call *call = calloc(1, sizeof *call + room);
 	if (call == NULL)
 		return NULL;
+	call->room = room;
 	call->query = query;
 	for (int i = 0; i < query_info[query].parameters; i++) {
 		size_t size = strlen(values[i]) + 1;

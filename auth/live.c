@@ -29,7 +29,7 @@ struct live_account {
 };
 
 struct live {
-	struct account_cache *accounts;
+	struct row_cache *accounts;
 	live_check *check;
 	void *arg;
 	struct idmap *by_id;   /* struct live_account */
@@ -42,7 +42,7 @@ struct live {
 	bool pumping;
 };
 
-struct live *live_new(struct account_cache *accounts, live_check *check, void *arg)
+struct live *live_new(struct row_cache *accounts, live_check *check, void *arg)
 {
 	struct live *live = calloc(1, sizeof *live);
 
@@ -183,17 +183,16 @@ static void check_asked(struct live *live, struct live_account *account, const s
 	account->held = false;
 }
 
-static void on_row(
-	enum account_answer answer, const struct account *row, void *arg, uint64_t ticket)
+static void on_row(enum row_answer answer, const struct account *row, void *arg, uint64_t ticket)
 {
 	struct live *live = arg;
 	struct live_account *account = idmap_take(live->flights, ticket);
 
 	live->in_flight--;
-	if (answer == ACCOUNT_UNAVAILABLE)
+	if (answer == ROW_UNAVAILABLE)
 		live->paused_until_ms = live->now_ms + LIVE_RETRY_MS;
 	if (account != NULL) {
-		if (answer != ACCOUNT_UNAVAILABLE)
+		if (answer != ROW_UNAVAILABLE)
 			check_asked(live, account, row);
 		forget_asked(account);
 		set_queued(live, account, first_unchecked(account) != NULL);

@@ -35,7 +35,7 @@ typedef void live_check(struct live_session *session, const struct account *row,
 
 struct live;
 
-struct live *live_new(struct account_cache *accounts, live_check *check, void *arg)
+struct live *live_new(struct row_cache *accounts, live_check *check, void *arg)
 	__attribute__((warn_unused_result));
 void live_destroy(struct live **live); /* when no session is left, and before the cache */
 

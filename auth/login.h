@@ -33,10 +33,10 @@ enum reason {
 
 /* The two answers that a log-in with a generated secret waits for. */
 struct login_generated {
-	bool fresh;                       /* both were asked of the database */
-	enum account_answer account, row; /* 0: not yet */
-	bool enabled;                     /* the account */
-	uint64_t number, owner;           /* the credential's, and its account */
+	bool fresh;                   /* both were asked of the database */
+	enum row_answer account, row; /* 0: not yet */
+	bool enabled;                 /* the account */
+	uint64_t number, owner;       /* the credential's, and its account */
 	enum credential_match match;
 	enum credential_state state; /* of an account of its own */
 };
@@ -96,7 +96,7 @@ void login_refuse(struct login *login);  /* what was only remembered is looked u
 /* The account as it may be remembered while the database is away; NULL: not at all. */
 const struct account *login_remembered(const struct login *login);
 void login_take_account(struct login *login, const struct account *account); /* into the verdict */
-void login_note_lookup(struct login *login, enum account_answer answer);
+void login_note_lookup(struct login *login, enum row_answer answer);
 
 /* authenticate_credential.c: a secret of the generated form */
 bool login_is_generated(const struct login *login);

@@ -68,8 +68,8 @@ struct service {
 	struct database *lookups, *quotas;
 	bool lookups_ready, quotas_ready;
 	struct feed *feed;
-	struct account_cache *accounts;
-	struct credential_cache *credentials;
+	struct row_cache *accounts;
+	struct row_cache *credentials;
 	struct credential_uses *uses;
 	const struct credential_keys *keys;
 	struct live *live;

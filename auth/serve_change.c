@@ -13,8 +13,8 @@ static void on_everything(void *arg)
 {
 	struct service *service = arg;
 
-	account_cache_changed_all(service->accounts);
-	credential_cache_changed_all(service->credentials);
+	row_cache_changed_all(service->accounts);
+	row_cache_changed_all(service->credentials);
 	live_changed_all(service->live, clock_monotonic_ms());
 	serve_blocks_changed(service);
 }
@@ -24,14 +24,14 @@ static void on_credential(uint64_t id, void *arg)
 {
 	struct service *service = arg;
 
-	credential_cache_changed(service->credentials, id);
+	row_cache_changed(service->credentials, id);
 }
 
 static void on_account(uint64_t id, void *arg)
 {
 	struct service *service = arg;
 
-	account_cache_changed(service->accounts, id);
+	row_cache_changed(service->accounts, id);
 	live_changed(service->live, id, clock_monotonic_ms());
 }
 
@@ -44,8 +44,8 @@ static void on_trust(bool trusted, void *arg)
 {
 	struct service *service = arg;
 
-	account_cache_feed(service->accounts, trusted);
-	credential_cache_feed(service->credentials, trusted);
+	row_cache_feed(service->accounts, trusted);
+	row_cache_feed(service->credentials, trusted);
 }
 
 static void check(struct live_session *live, const struct account *row, void *arg)

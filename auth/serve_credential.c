@@ -15,19 +15,19 @@ enum { CREDENTIALS_MAX = 16 * 1024 };
 
 /* ------------------------------------------------------------------ look-ups */
 static void on_looked_up(
-	enum database_result result, const PGresult *rows, void *arg, uint64_t number)
+	enum database_result result, const PGresult *rows, void *arg, uint64_t ticket)
 {
 	struct service *service = arg;
 	struct credential *credential = NULL;
-	enum account_answer answer = ACCOUNT_UNAVAILABLE;
+	enum row_answer answer = ROW_UNAVAILABLE;
 
 	if (result == DATABASE_ROWS) {
 		switch (query_parse_credential(rows, &credential)) {
 		case QUERY_ROW:
-			answer = ACCOUNT_KNOWN;
+			answer = ROW_KNOWN;
 			break;
 		case QUERY_NO_ROW:
-			answer = ACCOUNT_UNKNOWN;
+			answer = ROW_UNKNOWN;
 			break;
 		case QUERY_BAD:
 			log_message(LOG_ERROR, "query-bad",
@@ -36,18 +36,18 @@ static void on_looked_up(
 		}
 	}
 	credential_cache_answer(
-		service->credentials, number, answer, credential, clock_monotonic_ms());
+		service->credentials, ticket, answer, credential, clock_monotonic_ms());
 }
 
-static bool look_up(void *arg, uint64_t number)
+static bool look_up(void *arg, uint64_t ticket, const uint8_t *key, size_t key_len)
 {
 	struct service *service = arg;
 	char text[CREDENTIAL_ID_LEN + 1];
-	const char *values[] = {credential_format(number, text)};
+	const char *values[] = {credential_format(credential_cache_key(key, key_len), text)};
 
 	counter_add(COUNTER_CREDENTIAL_LOOKUPS, 1);
 	return database_query(
-		service->lookups, QUERY_CREDENTIAL_LOOKUP, values, on_looked_up, service, number);
+		service->lookups, QUERY_CREDENTIAL_LOOKUP, values, on_looked_up, service, ticket);
 }
 
 /* ------------------------------------------------------------------ last use */
@@ -74,7 +74,15 @@ static bool write_uses(const struct credential_use_batch *batch, void *arg)
 
 bool serve_credentials(struct service *service)
 {
-	service->credentials = credential_cache_new(CREDENTIALS_MAX, look_up, service);
+	const struct row_cache_settings settings = {
+		.kind = &credential_rows,
+		.entries_max = CREDENTIALS_MAX,
+		.bytes_max = SIZE_MAX, /* each is bounded */
+		.lookup = look_up,
+		.arg = service,
+	};
+
+	service->credentials = row_cache_new(&settings);
 	service->uses = credential_uses_new(write_uses, service);
 	return service->credentials != NULL && service->uses != NULL;
 }
@@ -88,7 +96,7 @@ bool session_credential_holds(const struct session *session, const struct creden
 }
 
 static void on_verified(
-	enum account_answer known, const struct credential *credential, void *arg, uint64_t number)
+	enum row_answer known, const struct credential *credential, void *arg, uint64_t number)
 {
 	struct service *service = arg;
 	struct request *request = request_take(service, number);
@@ -96,7 +104,7 @@ static void on_verified(
 	struct session *session = peer == NULL ? NULL : session_find(peer, request->session);
 
 	/* While the database is away it stays unchecked; its next MAIL looks again. */
-	if (session != NULL && known != ACCOUNT_UNAVAILABLE &&
+	if (session != NULL && known != ROW_UNAVAILABLE &&
 		!session_credential_holds(session, credential))
 		serve_revoke(peer, session->id);
 	free(request);

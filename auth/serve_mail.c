@@ -87,7 +87,7 @@ static void ask_owned(struct service *service, struct request *request, uint64_t
 }
 
 static void on_account(
-	enum account_answer known, const struct account *account, void *arg, uint64_t number);
+	enum row_answer known, const struct account *account, void *arg, uint64_t number);
 
 /* A remembered row may lack a sender that was added a moment ago: no refusal rests on it alone. */
 static bool look_again(
@@ -123,7 +123,7 @@ static void check_address(struct service *service, struct request *request,
 }
 
 static void on_account(
-	enum account_answer known, const struct account *account, void *arg, uint64_t number)
+	enum row_answer known, const struct account *account, void *arg, uint64_t number)
 {
 	struct service *service = arg;
 	struct request *request = request_take(service, number);
@@ -133,7 +133,7 @@ static void on_account(
 
 	if (request == NULL)
 		return;
-	if (known == ACCOUNT_UNAVAILABLE) {
+	if (known == ROW_UNAVAILABLE) {
 		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
 	} else if (session == NULL || !session_holds(session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
@@ -156,7 +156,7 @@ static void ask_account(
 
 /* What narrows the account comes first.  It never changes, so a remembered row will do. */
 static void on_credential(
-	enum account_answer known, const struct credential *credential, void *arg, uint64_t number)
+	enum row_answer known, const struct credential *credential, void *arg, uint64_t number)
 {
 	struct service *service = arg;
 	struct request *request = request_take(service, number);
@@ -165,7 +165,7 @@ static void on_credential(
 
 	if (request == NULL)
 		return;
-	if (known == ACCOUNT_UNAVAILABLE)
+	if (known == ROW_UNAVAILABLE)
 		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
 	else if (session == NULL || !session_credential_holds(session, credential))
 		answer(service, request, IPC_POLICY_REVOKED, NULL);

@@ -58,7 +58,7 @@ static void learn(struct service *service, const struct peer *peer, const struct
 		return;
 	/* The cached row is wrong, whatever its age. */
 	if (answer == QUOTA_REVOKED)
-		account_cache_forget(service->accounts, session->login, session->login_len);
+		row_cache_forget(service->accounts, session->login, session->login_len);
 	if (answer == QUOTA_REFUSED)
 		quota_remember(service->quota, take, session->version, row, clock_monotonic_ms(),
 			clock_wall_ms() / 1000);

@@ -189,15 +189,15 @@ static void on_looked_up(
 {
 	struct service *service = arg;
 	struct account *account = NULL;
-	enum account_answer answer = ACCOUNT_UNAVAILABLE;
+	enum row_answer answer = ROW_UNAVAILABLE;
 
 	if (result == DATABASE_ROWS) {
 		switch (query_parse_account(rows, &account)) {
 		case QUERY_ROW:
-			answer = ACCOUNT_KNOWN;
+			answer = ROW_KNOWN;
 			break;
 		case QUERY_NO_ROW:
-			answer = ACCOUNT_UNKNOWN;
+			answer = ROW_UNKNOWN;
 			break;
 		case QUERY_BAD:
 			log_message(LOG_ERROR, "query-bad",
@@ -283,14 +283,15 @@ size_t service_secrets(const struct config *config)
 
 static bool open_accounts(struct service *service)
 {
-	const struct account_cache_settings settings = {
+	const struct row_cache_settings settings = {
+		.kind = &account_rows,
 		.entries_max = ACCOUNTS_MAX,
 		.bytes_max = ACCOUNT_BYTES_MAX,
 		.lookup = look_up,
 		.arg = service,
 	};
 
-	service->accounts = account_cache_new(&settings);
+	service->accounts = row_cache_new(&settings);
 	return service->accounts != NULL;
 }
 
@@ -346,8 +347,8 @@ void service_destroy(struct service **pointer)
 	hash_pool_destroy(&service->pool);
 	serve_guard_destroy(service);
 	live_destroy(&service->live);
-	account_cache_destroy(&service->accounts);
-	credential_cache_destroy(&service->credentials);
+	row_cache_destroy(&service->accounts);
+	row_cache_destroy(&service->credentials);
 	credential_uses_destroy(&service->uses);
 	login_cache_destroy(&service->verified);
 	quota_destroy(&service->quota);

@@ -423,7 +423,8 @@ def test_full_hash_queue_is_454(disposable_sandbox):
         os.kill(hasher, signal.SIGCONT)
         codes = [client.reply().code for client in clients]
         assert codes.count(454) == observe.metric(box, "hash_overflows_total")
-        assert codes.count(535) == 12 - codes.count(454) >= 5
+        # One is at work, and three wait: a quarter of the queue is kept for those who are known.
+        assert codes.count(535) == 12 - codes.count(454) >= 4
         for client in clients:
             client.close()
 

@@ -30,7 +30,7 @@ enum { MEMORY = 8 << 20, PASSES = 2, BUDGET = 32 << 20, SLOTS = 8, PEER = 5, TUR
 #define HUGE_HASH "$argon2id$v=19$m=65536,t=2,p=1$" SALT "$" TAG
 
 static struct event_base *base;
-static struct account_cache *accounts;
+static struct row_cache *accounts;
 static struct login_cache *verified;
 static struct hash_pool *pool;
 static struct authenticate *a;
@@ -167,14 +167,13 @@ static void answer_account(const char *phc, bool enabled, uint64_t version)
 		account->phc_len = (uint16_t)strlen(phc);
 		memcpy(account->phc, phc, account->phc_len);
 	}
-	account_cache_answer(
-		accounts, lookups.ticket, ACCOUNT_KNOWN, account, clock_monotonic_ms());
+	account_cache_answer(accounts, lookups.ticket, ROW_KNOWN, account, clock_monotonic_ms());
 	turn();
 }
 
 static void answer_unknown(void)
 {
-	account_cache_answer(accounts, lookups.ticket, ACCOUNT_UNKNOWN, NULL, clock_monotonic_ms());
+	account_cache_answer(accounts, lookups.ticket, ROW_UNKNOWN, NULL, clock_monotonic_ms());
 	turn();
 }
 
@@ -195,8 +194,8 @@ static uint64_t outage_trust_ms;
 static int setup(void **state)
 {
 	static const struct channel_events events = {.on_frame = on_frame, .on_close = on_close};
-	const struct account_cache_settings cache = {
-		.entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
+	const struct row_cache_settings cache = {
+		.kind = &account_rows, .entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
 	const struct hash_pool_settings hashes = {.queue = 4, .owners = 1, .done = on_hashed};
 	int pair[2];
 
@@ -205,7 +204,7 @@ static int setup(void **state)
 	memset(&lookups, 0, sizeof lookups);
 	memset(&told, 0, sizeof told);
 	base = event_base_new();
-	accounts = account_cache_new(&cache);
+	accounts = row_cache_new(&cache);
 	verified = login_cache_new(10, 60000);
 	pool = hash_pool_new(base, &hashes);
 	guarding = (struct config_guard){
@@ -248,7 +247,7 @@ static int teardown(void **state)
 	(void)state;
 	authenticate_destroy(&a);
 	hash_pool_destroy(&pool);
-	account_cache_destroy(&accounts);
+	row_cache_destroy(&accounts);
 	login_cache_destroy(&verified);
 	guard_destroy(&guard);
 	channel_close(&hasher.channel);
@@ -295,7 +294,7 @@ static void test_the_same_password_again_needs_no_hash(void **state)
 	wait_for_verdict(3);
 	assert_int_equal(told.verdict.result, IPC_AUTH_REFUSED);
 	/* The row changed: what was verified of the old one is worth nothing. */
-	account_cache_forget(accounts, (const uint8_t *)"alice", 5);
+	row_cache_forget(accounts, (const uint8_t *)"alice", 5);
 	start(4, "alice", "secret", false);
 	answer_account(HASH, true, 8);
 	assert_int_equal(hasher.asked, 3);
@@ -317,8 +316,7 @@ static void test_a_refusal_is_confirmed_by_the_database(void **state)
 	assert_int_equal(told.verdict.version, 8);
 	start(3, "alice", "wrong", false);
 	answer_hash(IPC_HASH_MISMATCH);
-	account_cache_answer(
-		accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+	account_cache_answer(accounts, lookups.ticket, ROW_UNAVAILABLE, NULL, clock_monotonic_ms());
 	turn();
 	assert_int_equal(told.count, 3);
 	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
@@ -456,7 +454,7 @@ static void test_trouble_is_never_a_refusal(void **state)
 {
 	(void)state;
 	start(1, "alice", "secret", false);
-	account_cache_answer(accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, 0);
+	account_cache_answer(accounts, lookups.ticket, ROW_UNAVAILABLE, NULL, 0);
 	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
 	start(2, "alice", "secret", false);
 	answer_account(HASH, true, 7);
@@ -630,7 +628,7 @@ static void test_the_guard_hears_of_refusals_and_not_of_our_trouble(void **state
 	for (uint64_t n = 1; n <= 20; n++) {
 		start(n, "alice", "secret", false);
 		account_cache_answer(
-			accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+			accounts, lookups.ticket, ROW_UNAVAILABLE, NULL, clock_monotonic_ms());
 		turn();
 		assert_int_equal(told.count, n);
 		assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
@@ -694,7 +692,7 @@ static void test_a_weak_hash_is_replaced_after_the_answer(void **state)
 	assert_string_equal(stored.new, HASH);
 	authenticate_stored(a, stored.token, true);
 	/* One that is strong enough stays. */
-	account_cache_forget(accounts, (const uint8_t *)"alice", 5);
+	row_cache_forget(accounts, (const uint8_t *)"alice", 5);
 	start(2, "alice", "secret", false);
 	answer_account(HASH, true, 8);
 	answer_hash(IPC_HASH_MATCH);
@@ -709,7 +707,7 @@ static void test_what_nobody_stores_is_given_up(void **state)
 	log_in_weakly(1);
 	answer_made(HASH);
 	assert_int_equal(stored.count, 1);
-	account_cache_forget(accounts, (const uint8_t *)"alice", 5);
+	row_cache_forget(accounts, (const uint8_t *)"alice", 5);
 	size_t asked = hasher.asked;
 	start(2, "alice", "secret", false);
 	answer_account(WEAK_HASH, true, 8);
@@ -740,8 +738,7 @@ static void test_log_ins_go_before_better_hashes(void **state)
 
 static void database_away(void)
 {
-	account_cache_answer(
-		accounts, lookups.ticket, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+	account_cache_answer(accounts, lookups.ticket, ROW_UNAVAILABLE, NULL, clock_monotonic_ms());
 	turn();
 }
 
@@ -753,13 +750,12 @@ static int setup_outage(void **state)
 	return failed;
 }
 
-static void heard(
-	enum account_answer answer, const struct account *account, void *arg, uint64_t token)
+static void heard(enum row_answer answer, const struct account *account, void *arg, uint64_t token)
 {
 	(void)account;
 	(void)arg;
 	(void)token;
-	assert_int_equal(answer, ACCOUNT_KNOWN);
+	assert_int_equal(answer, ROW_KNOWN);
 }
 
 /* Verified; and its row was looked up so long ago that it is remembered, but not trusted. */
@@ -769,7 +765,7 @@ static void log_in_long_ago(void)
 	answer_account(HASH, true, 7);
 	answer_hash(IPC_HASH_MATCH);
 	account_cache_get(accounts, (const uint8_t *)"alice", 5, true,
-		clock_monotonic_ms() - 2 * ACCOUNT_TRUST_MS, heard, NULL, 0);
+		clock_monotonic_ms() - 2 * ROW_TRUST_MS, heard, NULL, 0);
 	answer_account(HASH, true, 7);
 }
 
@@ -802,7 +798,7 @@ static void test_an_outage_lets_in_who_logged_in_lately(void **state)
 	database_away();
 	assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
 	/* What is known to have changed is worth nothing. */
-	account_cache_changed(accounts, 42);
+	row_cache_changed(accounts, 42);
 	start(5, "alice", "secret", false);
 	database_away();
 	assert_int_equal(told.session, 5);

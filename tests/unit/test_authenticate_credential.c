@@ -33,8 +33,8 @@ static const uint8_t peppers[1][PEPPER_BYTES] = {{9, 8, 7}};
 static const struct address_key here = {{[10] = 0xff, [11] = 0xff, [12] = 192, [14] = 2, [15] = 7}};
 
 static struct event_base *base;
-static struct account_cache *accounts;
-static struct credential_cache *credentials;
+static struct row_cache *accounts;
+static struct row_cache *credentials;
 static struct credential_keys *keys;
 static struct credential_uses *uses;
 static struct login_cache *verified;
@@ -46,6 +46,7 @@ static struct authenticate *a;
 static struct { /* the database */
 	size_t accounts, credentials;
 	uint64_t ticket, number;
+	uint64_t credential_ticket;
 } asked;
 
 static struct {
@@ -63,11 +64,12 @@ static bool look_up(void *arg, uint64_t ticket, const uint8_t *login, size_t len
 	return true;
 }
 
-static bool ask(void *arg, uint64_t number)
+static bool ask(void *arg, uint64_t ticket, const uint8_t *key, size_t key_len)
 {
 	(void)arg;
 	asked.credentials++;
-	asked.number = number;
+	asked.number = credential_cache_key(key, key_len);
+	asked.credential_ticket = ticket;
 	return true;
 }
 
@@ -131,7 +133,7 @@ static void bring_account(bool enabled)
 	account->version = 5;
 	account->enabled = enabled;
 	account->recipients = 100;
-	account_cache_answer(accounts, asked.ticket, ACCOUNT_KNOWN, account, clock_monotonic_ms());
+	account_cache_answer(accounts, asked.ticket, ROW_KNOWN, account, clock_monotonic_ms());
 }
 
 /* As it is stored for SECRET; NULL edit leaves it so. */
@@ -148,13 +150,15 @@ static void bring_credential(void (*edit)(struct credential *))
 	if (edit != NULL)
 		edit(row);
 	credential_cache_answer(
-		credentials, asked.number, ACCOUNT_KNOWN, row, clock_monotonic_ms());
+		credentials, asked.credential_ticket, ROW_KNOWN, row, clock_monotonic_ms());
 }
 
 static int setup(void **state)
 {
-	const struct account_cache_settings cache = {
-		.entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
+	const struct row_cache_settings cache = {
+		.kind = &account_rows, .entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
+	const struct row_cache_settings rows = {
+		.kind = &credential_rows, .entries_max = 100, .bytes_max = 1 << 20, .lookup = ask};
 	const struct hash_pool_settings hashes = {.queue = 4, .owners = 1, .done = on_hashed};
 	const struct guard_settings guards = {.config = &guarding};
 
@@ -162,8 +166,8 @@ static int setup(void **state)
 	memset(&asked, 0, sizeof asked);
 	memset(&told, 0, sizeof told);
 	base = event_base_new();
-	accounts = account_cache_new(&cache);
-	credentials = credential_cache_new(100, ask, NULL);
+	accounts = row_cache_new(&cache);
+	credentials = row_cache_new(&rows);
 	keys = credential_keys_new(peppers, 1);
 	uses = credential_uses_new(write_uses, NULL);
 	verified = login_cache_new(10, 60000);
@@ -188,8 +192,8 @@ static int teardown(void **state)
 	(void)state;
 	authenticate_destroy(&a);
 	hash_pool_destroy(&pool);
-	account_cache_destroy(&accounts);
-	credential_cache_destroy(&credentials);
+	row_cache_destroy(&accounts);
+	row_cache_destroy(&credentials);
 	credential_uses_destroy(&uses);
 	credential_keys_destroy(&keys);
 	login_cache_destroy(&verified);
@@ -220,8 +224,8 @@ static void test_both_are_asked_before_either_answer(void **state)
 	assert_int_equal(told.count, 2);
 	assert_int_equal(told.verdict.result, IPC_AUTH_OK);
 	assert_int_equal(asked.accounts + asked.credentials, 2);
-	account_cache_changed_all(accounts);
-	credential_cache_changed_all(credentials);
+	row_cache_changed_all(accounts);
+	row_cache_changed_all(credentials);
 	start("alice", SECRET);
 	bring_credential(NULL);
 	assert_int_equal(told.count, 2);
@@ -278,12 +282,12 @@ static void bring(size_t i)
 		bring_account(refusals[i].enabled);
 	else
 		account_cache_answer(
-			accounts, asked.ticket, ACCOUNT_UNKNOWN, NULL, clock_monotonic_ms());
+			accounts, asked.ticket, ROW_UNKNOWN, NULL, clock_monotonic_ms());
 	if (refusals[i].credential)
 		bring_credential(refusals[i].edit);
 	else
-		credential_cache_answer(
-			credentials, asked.number, ACCOUNT_UNKNOWN, NULL, clock_monotonic_ms());
+		credential_cache_answer(credentials, asked.credential_ticket, ROW_UNKNOWN, NULL,
+			clock_monotonic_ms());
 }
 
 static void test_every_refusal_is_the_same_after_the_same_questions(void **state)
@@ -350,14 +354,14 @@ static void test_trouble_is_never_a_refusal(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		start("alice", i == 0 ? SECRET : WRONG);
-		credential_cache_answer(
-			credentials, asked.number, ACCOUNT_UNAVAILABLE, NULL, clock_monotonic_ms());
+		credential_cache_answer(credentials, asked.credential_ticket, ROW_UNAVAILABLE, NULL,
+			clock_monotonic_ms());
 		assert_int_equal(told.count, i);
 		account_cache_answer(
-			accounts, asked.ticket, ACCOUNT_UNKNOWN, NULL, clock_monotonic_ms());
+			accounts, asked.ticket, ROW_UNKNOWN, NULL, clock_monotonic_ms());
 		assert_int_equal(told.count, i + 1);
 		assert_int_equal(told.verdict.result, IPC_AUTH_UNAVAILABLE);
-		account_cache_changed_all(accounts);
+		row_cache_changed_all(accounts);
 	}
 }
 

@@ -15,33 +15,37 @@ enum { MANY = 64, ONE = 11, TWO = 22, NOW = 1000000 };
 static struct {
 	size_t asked;
 	bool refuses;
+	uint64_t ticket[MANY]; /* of the last one of a number */
 } lookups;
 
 /* Who waited: what came. */
 static struct {
 	size_t count;
 	uint64_t token[MANY], number[MANY];
-	enum account_answer answer[MANY];
+	enum row_answer answer[MANY];
 	bool enabled[MANY];
 } told;
 
-static struct credential_cache *cache;
+static struct row_cache *cache;
 
-static bool ask(void *arg, uint64_t number)
+static bool ask(void *arg, uint64_t ticket, const uint8_t *key, size_t key_len)
 {
+	uint64_t number = credential_cache_key(key, key_len);
+
 	(void)arg;
 	assert_int_not_equal(number, 0);
 	if (lookups.refuses)
 		return false;
 	lookups.asked++;
+	lookups.ticket[number % MANY] = ticket;
 	return true;
 }
 
 static void done(
-	enum account_answer answer, const struct credential *credential, void *arg, uint64_t token)
+	enum row_answer answer, const struct credential *credential, void *arg, uint64_t token)
 {
 	(void)arg;
-	assert_int_equal(answer == ACCOUNT_KNOWN, credential != NULL);
+	assert_int_equal(answer == ROW_KNOWN, credential != NULL);
 	told.token[told.count] = token;
 	told.answer[told.count] = answer;
 	told.number[told.count] = credential == NULL ? 0 : credential->number;
@@ -60,22 +64,25 @@ static void bring(uint64_t number, bool enabled, uint64_t now_ms)
 	assert_non_null(row);
 	row->number = number;
 	row->enabled = enabled;
-	credential_cache_answer(cache, number, ACCOUNT_KNOWN, row, now_ms);
+	credential_cache_answer(cache, lookups.ticket[number % MANY], ROW_KNOWN, row, now_ms);
 }
 
 static int setup(void **state)
 {
+	const struct row_cache_settings settings = {
+		.kind = &credential_rows, .entries_max = 4, .bytes_max = 1 << 20, .lookup = ask};
+
 	(void)state;
 	memset(&lookups, 0, sizeof lookups);
 	memset(&told, 0, sizeof told);
-	cache = credential_cache_new(4, ask, NULL);
+	cache = row_cache_new(&settings);
 	return cache == NULL;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	credential_cache_destroy(&cache);
+	row_cache_destroy(&cache);
 	return cache != NULL;
 }
 
@@ -100,45 +107,47 @@ static void test_how_long_each_kind_is_trusted(void **state)
 	static const struct {
 		bool fed, known;
 		uint64_t ms;
-	} cases[] = {{false, true, ACCOUNT_TRUST_MS}, {true, true, ACCOUNT_FED_MS},
-		{false, false, ACCOUNT_UNKNOWN_MS}, {true, false, ACCOUNT_UNKNOWN_MS}};
+	} cases[] = {{false, true, ROW_TRUST_MS}, {true, true, ROW_FED_MS},
+		{false, false, ROW_UNKNOWN_MS}, {true, false, ROW_UNKNOWN_MS}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		uint64_t number = 100 + i;
-		credential_cache_feed(cache, cases[i].fed);
+		row_cache_feed(cache, cases[i].fed);
 		get(number, false, NOW, 1);
 		/* Its age counts from the question. */
 		if (cases[i].known)
 			bring(number, true, NOW + 500);
 		else
-			credential_cache_answer(cache, number, ACCOUNT_UNKNOWN, NULL, NOW + 500);
+			credential_cache_answer(
+				cache, lookups.ticket[number % MANY], ROW_UNKNOWN, NULL, NOW + 500);
 		size_t asked = lookups.asked;
 		get(number, false, NOW + cases[i].ms - 1, 2);
 		assert_int_equal(lookups.asked, asked);
 		get(number, false, NOW + cases[i].ms, 3);
 		if (lookups.asked != asked + 1)
 			fail_msg("case %zu: trusted for too long", i);
-		credential_cache_answer(cache, number, ACCOUNT_UNAVAILABLE, NULL, NOW);
+		credential_cache_answer(
+			cache, lookups.ticket[number % MANY], ROW_UNAVAILABLE, NULL, NOW);
 	}
 }
 
 static void test_a_change_is_seen_at_the_next_question(void **state)
 {
 	(void)state;
-	credential_cache_feed(cache, true);
+	row_cache_feed(cache, true);
 	get(ONE, false, NOW, 1);
 	bring(ONE, true, NOW);
 	get(TWO, false, NOW, 2);
 	bring(TWO, true, NOW);
-	credential_cache_changed(cache, ONE);
+	row_cache_changed(cache, ONE);
 	get(TWO, false, NOW + 1, 3);
 	assert_int_equal(told.count, 3);
 	get(ONE, false, NOW + 1, 4);
 	assert_int_equal(told.count, 3);
 	bring(ONE, false, NOW + 2);
 	assert_false(told.enabled[3]);
-	credential_cache_changed_all(cache);
+	row_cache_changed_all(cache);
 	get(ONE, false, NOW + 3, 5);
 	get(TWO, false, NOW + 3, 6);
 	assert_int_equal(told.count, 4);
@@ -148,9 +157,9 @@ static void test_a_change_is_seen_at_the_next_question(void **state)
 static void test_a_row_that_a_change_overtook_is_told_but_not_remembered(void **state)
 {
 	(void)state;
-	credential_cache_feed(cache, true);
+	row_cache_feed(cache, true);
 	get(ONE, false, NOW, 1);
-	credential_cache_changed(cache, ONE);
+	row_cache_changed(cache, ONE);
 	get(ONE, false, NOW, 2); /* asked after the change: wants the row after it */
 	bring(ONE, true, NOW + 1);
 	assert_int_equal(told.count, 1);
@@ -184,28 +193,28 @@ static void test_an_outage_is_told_and_nothing_is_remembered_of_it(void **state)
 	(void)state;
 	lookups.refuses = true;
 	get(ONE, false, NOW, 1);
-	assert_int_equal(told.answer[0], ACCOUNT_UNAVAILABLE);
-	assert_int_equal(credential_cache_count(cache), 0);
+	assert_int_equal(told.answer[0], ROW_UNAVAILABLE);
+	assert_int_equal(row_cache_count(cache), 0);
 	lookups.refuses = false;
 	get(ONE, false, NOW, 2);
-	credential_cache_answer(cache, ONE, ACCOUNT_UNAVAILABLE, NULL, NOW);
-	assert_int_equal(told.answer[1], ACCOUNT_UNAVAILABLE);
-	assert_int_equal(credential_cache_count(cache), 0);
+	credential_cache_answer(cache, lookups.ticket[ONE % MANY], ROW_UNAVAILABLE, NULL, NOW);
+	assert_int_equal(told.answer[1], ROW_UNAVAILABLE);
+	assert_int_equal(row_cache_count(cache), 0);
 	/* What was known stays known. */
 	get(ONE, false, NOW, 3);
 	bring(ONE, true, NOW);
 	get(ONE, true, NOW, 4);
-	credential_cache_answer(cache, ONE, ACCOUNT_UNAVAILABLE, NULL, NOW);
+	credential_cache_answer(cache, lookups.ticket[ONE % MANY], ROW_UNAVAILABLE, NULL, NOW);
 	get(ONE, false, NOW + 1, 5);
-	assert_int_equal(told.answer[4], ACCOUNT_KNOWN);
+	assert_int_equal(told.answer[4], ROW_KNOWN);
 	/* Those who wait for a second look-up that cannot begin are told too. */
 	get(TWO, false, NOW, 6);
 	get(TWO, true, NOW, 7);
 	lookups.refuses = true;
 	bring(TWO, true, NOW);
 	assert_int_equal(told.count, 7);
-	assert_int_equal(told.answer[5], ACCOUNT_KNOWN);
-	assert_int_equal(told.answer[6], ACCOUNT_UNAVAILABLE);
+	assert_int_equal(told.answer[5], ROW_KNOWN);
+	assert_int_equal(told.answer[6], ROW_UNAVAILABLE);
 }
 
 static void test_the_longest_unused_goes_first(void **state)
@@ -217,7 +226,7 @@ static void test_the_longest_unused_goes_first(void **state)
 	}
 	get(1, false, NOW, 5);
 	get(99, false, NOW, 6); /* in flight: stays, whatever comes */
-	assert_int_equal(credential_cache_count(cache), 4);
+	assert_int_equal(row_cache_count(cache), 4);
 	size_t asked = lookups.asked;
 	get(1, false, NOW, 7);
 	assert_int_equal(lookups.asked, asked);
@@ -233,7 +242,7 @@ static void test_an_answer_that_nobody_asked_for(void **state)
 {
 	(void)state;
 	bring(ONE, true, NOW);
-	assert_int_equal(credential_cache_count(cache), 0);
+	assert_int_equal(row_cache_count(cache), 0);
 	get(ONE, false, NOW, 1);
 	bring(ONE, true, NOW);
 	bring(ONE, false, NOW);
@@ -251,7 +260,7 @@ static void test_what_is_remembered_for_an_outage(void **state)
 	assert_non_null(credential_cache_remembered(cache, ONE, 60000, NOW + 59999));
 	assert_null(credential_cache_remembered(cache, ONE, 60000, NOW + 60000));
 	assert_null(credential_cache_remembered(cache, TWO, 60000, NOW));
-	credential_cache_changed(cache, ONE);
+	row_cache_changed(cache, ONE);
 	assert_null(credential_cache_remembered(cache, ONE, 60000, NOW + 6));
 }
 

@@ -26,7 +26,7 @@ static struct test_session {
 	uint64_t row; /* the id of the last one that it was held to; 0: there was none */
 } sessions[SESSIONS];
 
-static struct account_cache *accounts;
+static struct row_cache *accounts;
 static struct live *live;
 static bool ends_them;
 
@@ -53,14 +53,14 @@ static void check(struct live_session *session, const struct account *row, void 
 
 static int setup(void **state)
 {
-	const struct account_cache_settings settings = {
-		.entries_max = 1000, .bytes_max = 1 << 20, .lookup = lookup};
+	const struct row_cache_settings settings = {
+		.kind = &account_rows, .entries_max = 1000, .bytes_max = 1 << 20, .lookup = lookup};
 
 	(void)state;
 	memset(&lookups, 0, sizeof lookups);
 	memset(sessions, 0, sizeof sessions);
 	ends_them = false;
-	accounts = account_cache_new(&settings);
+	accounts = row_cache_new(&settings);
 	live = live_new(accounts, check, sessions);
 	return accounts == NULL || live == NULL;
 }
@@ -73,7 +73,7 @@ static int teardown(void **state)
 			live_remove(live, &sessions[i].live);
 	}
 	live_destroy(&live);
-	account_cache_destroy(&accounts);
+	row_cache_destroy(&accounts);
 	return 0;
 }
 
@@ -86,11 +86,11 @@ static void begin(size_t i, const char *login, uint64_t account)
 }
 
 /* Answers the look-up of a number. */
-static void answer(size_t number, enum account_answer known, uint64_t id)
+static void answer(size_t number, enum row_answer known, uint64_t id)
 {
 	struct account *row = NULL;
 
-	if (known == ACCOUNT_KNOWN) {
+	if (known == ROW_KNOWN) {
 		row = account_new(0);
 		assert_non_null(row);
 		row->id = id;
@@ -109,7 +109,7 @@ static void test_a_change_checks_the_sessions_of_that_account(void **state)
 	live_changed(live, 1, 0);
 	assert_int_equal(lookups.asked, 1);
 	assert_int_equal(live_waiting(live), 1);
-	answer(0, ACCOUNT_KNOWN, 1);
+	answer(0, ROW_KNOWN, 1);
 	assert_int_equal(sessions[0].checked, 1);
 	assert_int_equal(sessions[1].checked, 1);
 	assert_int_equal(sessions[0].row, 1);
@@ -125,9 +125,9 @@ static void test_a_change_during_the_look_up_asks_again(void **state)
 	live_changed(live, 1, 0);
 	live_changed(live, 1, 0);
 	assert_int_equal(lookups.asked, 1);
-	answer(0, ACCOUNT_KNOWN, 1);
+	answer(0, ROW_KNOWN, 1);
 	assert_int_equal(lookups.asked, 2);
-	answer(1, ACCOUNT_UNKNOWN, 0);
+	answer(1, ROW_UNKNOWN, 0);
 	assert_int_equal(sessions[0].checked, 2);
 	assert_int_equal(sessions[0].row, 0);
 	assert_int_equal(live_waiting(live), 0);
@@ -140,10 +140,10 @@ static void test_a_session_that_began_meanwhile_is_checked_too(void **state)
 	live_changed(live, 1, 0);
 	begin(1, "alice", 1); /* by a row that nothing is known of now */
 	live_verify(live, &sessions[1].live, 0);
-	answer(0, ACCOUNT_KNOWN, 1);
+	answer(0, ROW_KNOWN, 1);
 	assert_int_equal(sessions[1].checked, 0);
 	assert_int_equal(lookups.asked, 2);
-	answer(1, ACCOUNT_KNOWN, 1);
+	answer(1, ROW_KNOWN, 1);
 	assert_int_equal(sessions[1].checked, 1);
 	/* The row is remembered now, and nothing speaks against it. */
 	begin(2, "alice", 1);
@@ -162,9 +162,9 @@ static void test_every_login_of_the_account_is_looked_up(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(lookups.asked, i + 1);
 		if (strcmp(lookups.logins[i], "al") == 0)
-			answer(i, ACCOUNT_UNKNOWN, 0);
+			answer(i, ROW_UNKNOWN, 0);
 		else
-			answer(i, ACCOUNT_KNOWN, 1);
+			answer(i, ROW_KNOWN, 1);
 	}
 	assert_int_equal(lookups.asked, 2);
 	assert_int_equal(sessions[0].row, 1);
@@ -185,11 +185,11 @@ static void test_everything_64_at_a_time_and_a_named_one_first(void **state)
 	assert_int_equal(lookups.asked, LIVE_IN_FLIGHT_MAX);
 	assert_int_equal(live_waiting(live), SESSIONS);
 	live_changed(live, 299, 0);
-	answer(0, ACCOUNT_KNOWN, 100);
+	answer(0, ROW_KNOWN, 100);
 	assert_int_equal(lookups.asked, LIVE_IN_FLIGHT_MAX + 1);
 	assert_string_equal(lookups.logins[LIVE_IN_FLIGHT_MAX], "user199");
 	for (size_t i = 1; i < SESSIONS; i++)
-		answer(i, ACCOUNT_KNOWN, 5);
+		answer(i, ROW_KNOWN, 5);
 	assert_int_equal(lookups.asked, SESSIONS);
 	assert_int_equal(live_waiting(live), 0);
 	for (size_t i = 0; i < SESSIONS; i++)
@@ -210,12 +210,12 @@ static void test_an_outage_is_waited_out(void **state)
 	assert_int_equal(lookups.asked, 0);
 	live_tick(live, LIVE_RETRY_MS);
 	assert_int_equal(lookups.asked, 2);
-	answer(0, ACCOUNT_UNAVAILABLE, 0);
-	answer(1, ACCOUNT_KNOWN, 2);
+	answer(0, ROW_UNAVAILABLE, 0);
+	answer(1, ROW_KNOWN, 2);
 	assert_int_equal(sessions[0].checked + sessions[1].checked, 1);
 	live_tick(live, 2 * LIVE_RETRY_MS);
 	assert_int_equal(lookups.asked, 3);
-	answer(2, ACCOUNT_KNOWN, 1);
+	answer(2, ROW_KNOWN, 1);
 	assert_int_equal(sessions[0].checked, 1);
 	assert_int_equal(sessions[1].checked, 1);
 }
@@ -231,7 +231,7 @@ static void test_sessions_may_end_at_any_time(void **state)
 	live_remove(live, &sessions[3].live); /* the answer finds nobody */
 	ends_them = true;
 	for (size_t i = 0; i < 2; i++)
-		answer(i, ACCOUNT_KNOWN, 9);
+		answer(i, ROW_KNOWN, 9);
 	assert_int_equal(sessions[0].checked, 1);
 	assert_int_equal(sessions[1].checked, 0);
 	assert_int_equal(sessions[2].checked, 1);
@@ -242,7 +242,7 @@ static void test_sessions_may_end_at_any_time(void **state)
 	live_changed(live, 3, 0);
 	live_remove(live, &sessions[4].live);
 	begin(5, "carol", 3);
-	answer(2, ACCOUNT_KNOWN, 3);
+	answer(2, ROW_KNOWN, 3);
 	assert_int_equal(sessions[5].checked, 0);
 }
 

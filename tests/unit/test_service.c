@@ -320,15 +320,15 @@ static bool look_up(void *arg, uint64_t ticket, const uint8_t *login, size_t log
 /* Look-ups wait for answer_account(); sender_owned() stays away.  A session is announced. */
 static void own_database(void)
 {
-	const struct account_cache_settings settings = {
-		.entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
+	const struct row_cache_settings settings = {
+		.kind = &account_rows, .entries_max = 100, .bytes_max = 1 << 20, .lookup = look_up};
 	const struct ipc_session session = {
 		.account = ACCOUNT, .version = 1, .login_len = 5, .login = "alice"};
 
 	memset(&lookups, 0, sizeof lookups);
 	live_destroy(&service->live);
-	account_cache_destroy(&service->accounts);
-	service->accounts = account_cache_new(&settings);
+	row_cache_destroy(&service->accounts);
+	service->accounts = row_cache_new(&settings);
 	assert_non_null(service->accounts);
 	assert_true(serve_live(service));
 	put(0, IPC_ATTACH_SESSION, SESSION, &session);
@@ -355,7 +355,7 @@ static struct account *row_of_alice(uint64_t id, uint32_t more)
 static void answer_account(struct account *account)
 {
 	account_cache_answer(
-		service->accounts, lookups.ticket, ACCOUNT_KNOWN, account, clock_monotonic_ms());
+		service->accounts, lookups.ticket, ROW_KNOWN, account, clock_monotonic_ms());
 }
 
 /* What a remembered row refuses is looked up anew before it is refused; the row is the same. */
