@@ -25,6 +25,7 @@ static bool valid_auth_request(const void *payload)
 {
 	const struct ipc_auth_request *r = payload;
 
+	_Static_assert(IPC_HELO_MAX == UINT8_MAX, "helo_len can be no more");
 	return r->login_len <= IPC_LOGIN_MAX && r->secret_len <= IPC_SECRET_MAX &&
 	       r->authzid_differs <= 1 &&
 	       (r->mechanism == IPC_MECHANISM_PLAIN || r->mechanism == IPC_MECHANISM_LOGIN);

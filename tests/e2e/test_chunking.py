@@ -4,6 +4,8 @@ one that has it, where they are cut anew.  Conformance 95 to 99; threats A15 to 
 
 The backend without is the most lenient there is.  What must arrive is computed here, independently of
 the proxy's code.
+
+Long: one backend, one way of cutting, and the cases of both; read by name.
 """
 
 import os

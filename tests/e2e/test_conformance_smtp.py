@@ -2,6 +2,8 @@
 """RFC 5321, 6409 and the extensions, a named test a requirement: the exact octets of both sides.
 
 Rows that other files prove are marked there; docs/conformance.md has them all.
+
+Long: a requirement after the other, read by its number.
 """
 
 import base64

@@ -2,6 +2,8 @@
 """The dialogue with clients: every verb, every order, exact replies, lines, pipelining, ends.
 
 The end of data has a file of its own (test_body.py).
+
+Long: one dialogue after the other, read by name.
 """
 
 import base64

@@ -5,6 +5,8 @@ It reads the client's stream like a server would, and keeps the set of states in
 more than one where the documents leave the order of two events open (the backend's connection breaks
 while commands are on their way).  Each reply must be legal in one of them; those in which it is not are
 dropped.  What the backend said is known (Truth): a reply of the backend's must carry that very token.
+
+Long: one machine, whose states do not come apart.
 """
 
 import base64

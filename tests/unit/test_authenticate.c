@@ -2,6 +2,8 @@
 /*
  * Log-ins against a played database and a played hash process: every refusal does the same work and
  * gives the same bytes, trouble is never a refusal, and no secret outlives its log-in.
+ *
+ * Long: cases over one fixture, read by name.
  */
 #include "auth/authenticate.h"
 #include "auth/guard.h"

@@ -3,6 +3,8 @@
  * Verbs, paths and parameters, and the commands rebuilt from them: conformance 19-25, 41, 67,
  * 99-107, threats.md C29, D02-D11, D16, D18.  A rebuilt command that is parsed again must give
  * itself.
+ *
+ * Long: tables of commands, read by name.
  */
 #include "proxy/command.h"
 

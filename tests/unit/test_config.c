@@ -2,6 +2,8 @@
 /*
  * The configuration file: what is taken, what is refused with which line, above all what
  * libconfuse alone would pass in silence; and that what is printed can be read again.
+ *
+ * Long: a table of files and what is said of each, read by name.
  */
 #include "common/config.h"
 #include "common/config_value.h"

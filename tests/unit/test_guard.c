@@ -2,6 +2,8 @@
 /*
  * The guard's rules with the time passed in: each count, its pace and its end; repeats; the owner's
  * own budget; blocks; what is kept; and a seeded model in which strangers do what they like.
+ *
+ * Long: a rule after the other over one fixture, read by name.
  */
 #include "auth/guard.h"
 

@@ -5,6 +5,8 @@
  * and what is found must be the same.  What REJECT accepts is read again by the naive reader.
  *
  * The account owns alice, info and bob at example.org; alice is the envelope sender.
+ *
+ * Long: named messages, read by name.
  */
 #include "proxy/header.h"
 

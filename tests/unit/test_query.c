@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* Rows of the database, good and hostile: a wrong shape is never an answer and never a crash. */
+/*
+ * Rows of the database, good and hostile: a wrong shape is never an answer and never a crash.
+ *
+ * Long: a shape of row after the other, read by name.
+ */
 #include "auth/query.h"
 
 #include <setjmp.h>
