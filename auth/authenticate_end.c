@@ -41,6 +41,7 @@ void login_count(enum ipc_auth_result result)
 		break;
 	case IPC_AUTH_HELD:
 	case IPC_AUTH_BLOCKED:
+	case IPC_AUTH_SESSIONS:
 		break; /* the guard counts what it does */
 	}
 }

@@ -63,7 +63,8 @@ void peer_send_policy(struct peer *peer, enum ipc_type type, uint64_t id, enum i
 
 	memset(&verdict, 0, sizeof verdict);
 	verdict.policy = (uint8_t)policy;
-	if (row != NULL && (policy == IPC_POLICY_LIMIT || policy == IPC_POLICY_LIMIT_NEVER)) {
+	if (row != NULL && (policy == IPC_POLICY_LIMIT || policy == IPC_POLICY_LIMIT_REJECT ||
+				   policy == IPC_POLICY_LIMIT_NEVER)) {
 		verdict.limit = row->limit;
 		verdict.reset_s = row->reset_s;
 		verdict.meter_len = row->meter_len;

@@ -37,7 +37,7 @@ static bool valid_auth_verdict(const void *payload)
 
 	return v->login_len <= IPC_LOGIN_MAX && v->token_len <= IPC_TOKEN_MAX &&
 	       v->from_policy <= IPC_FROM_REWRITE && v->result >= IPC_AUTH_OK &&
-	       v->result <= IPC_AUTH_BLOCKED;
+	       v->result <= IPC_AUTH_SESSIONS;
 }
 
 static bool valid_mail_request(const void *payload)
@@ -64,6 +64,20 @@ static bool valid_policy(const void *payload)
 
 	return v->meter_len <= IPC_METER_NAME_MAX && v->policy >= IPC_POLICY_OK &&
 	       v->policy <= IPC_POLICY_UNAVAILABLE;
+}
+
+static bool valid_recipients(const void *payload)
+{
+	const struct ipc_recipients *r = payload;
+
+	return r->count > 0 && r->count <= IPC_RECIPIENTS_MAX;
+}
+
+static bool valid_intent(const void *payload)
+{
+	const struct ipc_intent *i = payload;
+
+	return i->sender_len <= IPC_PATH_MAX && i->backend_len <= IPC_BACKEND_MAX;
 }
 
 static bool valid_outcome(const void *payload)
@@ -114,7 +128,8 @@ static const struct type_info types[IPC_TYPE_END] = {
 	[IPC_OWNER_REQUEST] = {"owner-request", sizeof(struct ipc_owner_request),
 		valid_owner_request},
 	[IPC_TAKE_REQUEST] = {"take-request", sizeof(struct ipc_take_request), valid_any},
-	[IPC_INTENT] = {"intent", sizeof(struct ipc_intent), valid_any},
+	[IPC_RECIPIENTS] = {"recipients", sizeof(struct ipc_recipients), valid_recipients},
+	[IPC_INTENT] = {"intent", sizeof(struct ipc_intent), valid_intent},
 	[IPC_OUTCOME] = {"outcome", sizeof(struct ipc_outcome), valid_outcome},
 	[IPC_SESSION_END] = {"session-end", sizeof(struct ipc_session), valid_session},
 	[IPC_ATTACH_SESSION] = {"attach-session", sizeof(struct ipc_session), valid_session},

@@ -31,8 +31,10 @@ enum {
 	IPC_PHC_MAX = 256,     /* octets of a stored hash */
 	IPC_QUEUE_ID_MAX = 64, /* octets of a backend's queue id */
 	IPC_METER_NAME_MAX = 48,
-	IPC_HELO_MAX = 255, /* octets of what a client calls itself; the rest is cut off */
-	IPC_TOKEN_MAX = 32, /* octets of an account's token for abuse reports */
+	IPC_HELO_MAX = 255,      /* octets of what a client calls itself; the rest is cut off */
+	IPC_TOKEN_MAX = 32,      /* octets of an account's token for abuse reports */
+	IPC_BACKEND_MAX = 63,    /* octets of a backend server's address in text */
+	IPC_RECIPIENTS_MAX = 64, /* in one frame */
 };
 
 enum ipc_type {
@@ -41,6 +43,7 @@ enum ipc_type {
 	IPC_AUTH_CANCEL, /* the client left: its log-in need not be decided */
 	IPC_MAIL_REQUEST,
 	IPC_OWNER_REQUEST, /* does the account own an address of the header? */
+	IPC_RECIPIENTS,    /* whom a take is about to be asked for */
 	IPC_TAKE_REQUEST,
 	IPC_INTENT,
 	IPC_OUTCOME,
@@ -100,6 +103,7 @@ enum ipc_auth_result {
 	IPC_AUTH_UNAVAILABLE, /* 454: trouble of ours */
 	IPC_AUTH_HELD,        /* 454: too many wrong guesses, decided before any look-up */
 	IPC_AUTH_BLOCKED,     /* 421: the client's network is blocked */
+	IPC_AUTH_SESSIONS,    /* 421: the account has as many sessions as it may have */
 };
 
 /* What is done about a header From that the account does not own. */
@@ -142,19 +146,38 @@ struct ipc_owner_request { /* id: the transaction's */
 	uint8_t padding[2];
 };
 
+/*
+ * Whom the next take of the transaction is for: its accepted recipients, in as many frames as it
+ * takes.  Only where the MAIL verdict wants them.
+ */
+struct ipc_recipients { /* id: the transaction's */
+	uint64_t session;
+	uint32_t count;
+	uint8_t padding[4];
+	uint64_t hash[IPC_RECIPIENTS_MAX]; /* recipient_hash() in proxy/ */
+};
+
 struct ipc_take_request { /* id: the transaction's */
 	uint64_t session;
 	uint64_t bytes; /* of SIZE=, else 0 */
+	/* Both 0: not a take of its own, but octets besides what the transaction's take was for. */
 	uint32_t messages, recipients;
 };
 
 enum ipc_policy {
 	IPC_POLICY_OK = 1,
-	IPC_POLICY_SENDER,      /* 550: the account does not own it */
-	IPC_POLICY_LIMIT,       /* 450: see the meter */
-	IPC_POLICY_LIMIT_NEVER, /* 550: more than the limit itself */
-	IPC_POLICY_REVOKED,     /* 421: disabled, deleted or changed meanwhile */
-	IPC_POLICY_UNAVAILABLE, /* 451: trouble of ours */
+	IPC_POLICY_SENDER,       /* 550: the account does not own it */
+	IPC_POLICY_LIMIT,        /* 450: see the meter */
+	IPC_POLICY_LIMIT_NEVER,  /* 550: more than the limit itself */
+	IPC_POLICY_LIMIT_REJECT, /* 550: see the meter, of a plan that rejects */
+	IPC_POLICY_REVOKED,      /* 421: disabled, deleted or changed meanwhile */
+	IPC_POLICY_UNAVAILABLE,  /* 451: trouble of ours */
+};
+
+/* What an account's meters want to be told of a message: bits. */
+enum ipc_wants {
+	IPC_WANTS_BYTES = 1u << 0,      /* what the body exceeds SIZE= by is to be taken too */
+	IPC_WANTS_RECIPIENTS = 1u << 1, /* who they are */
 };
 
 struct ipc_policy_verdict { /* MAIL_VERDICT and TAKE_VERDICT; id: the transaction's */
@@ -163,7 +186,8 @@ struct ipc_policy_verdict { /* MAIL_VERDICT and TAKE_VERDICT; id: the transactio
 	uint8_t policy;     /* enum ipc_policy */
 	uint8_t meter_len;
 	uint8_t meter[IPC_METER_NAME_MAX]; /* "messages per hour" */
-	uint8_t padding[6];
+	uint8_t wants;                     /* of MAIL: enum ipc_wants */
+	uint8_t padding[5];
 };
 
 struct ipc_owner_verdict { /* id: the transaction's */
@@ -178,7 +202,12 @@ struct ipc_intent { /* id: the transaction's.  Answered by INTENT_DONE before th
 	uint64_t session;
 	uint64_t bytes;
 	uint32_t recipients;
-	uint8_t padding[4];
+	struct address_key client;
+	uint16_t sender_len;
+	uint8_t backend_len;
+	uint8_t backend[IPC_BACKEND_MAX]; /* "192.0.2.10:25" */
+	uint8_t sender[IPC_PATH_MAX];
+	uint8_t padding[2];
 };
 
 enum ipc_outcome_kind {
@@ -191,6 +220,7 @@ enum ipc_outcome_kind {
 struct ipc_outcome { /* id: the transaction's.  Repeated until OUTCOME_DONE; taken idempotently */
 	uint64_t session;
 	uint64_t bytes;
+	uint64_t at_ms; /* when it was known, wall clock */
 	uint32_t recipients;
 	uint16_t code; /* the backend's reply; 0: none */
 	uint8_t kind;  /* enum ipc_outcome_kind */

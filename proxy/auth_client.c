@@ -6,6 +6,7 @@
 #include "common/counters.h"
 #include "common/log.h"
 #include "proxy/acceptor.h"
+#include "proxy/backend.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
 
@@ -205,8 +206,17 @@ bool auth_client_intent(struct auth_client *client, struct session *session)
 		.session = session->id,
 		.bytes = transaction->body.bytes_in,
 		.recipients = transaction->accepted,
+		.client = address_prefix(&session->client, 32, 128),
+		.sender_len = transaction->mail.sender.len,
 	};
+	char backend[ADDRESS_TEXT_MAX];
 
+	memcpy(payload.sender, transaction->mail.sender.text, payload.sender_len);
+	if (session->backend != NULL) {
+		address_format(backend_address(session->backend), backend);
+		payload.backend_len = (uint8_t)strnlen(backend, IPC_BACKEND_MAX);
+		memcpy(payload.backend, backend, payload.backend_len);
+	}
 	if (!ask(client, IPC_INTENT, transaction->id, &payload, false))
 		return false;
 	session_await(session, AWAIT_INTENT);

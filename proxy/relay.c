@@ -70,9 +70,8 @@ static void refuse_limit(struct session *session, const struct ipc_policy_verdic
 	char line[REPLY_MAX], meter[IPC_METER_NAME_MAX + 1] = {0};
 
 	memcpy(meter, verdict->meter, verdict->meter_len);
-	size_t len =
-		reply_format_limit(line, sizeof line, verdict->policy == IPC_POLICY_LIMIT_NEVER,
-			meter, verdict->limit, verdict->reset_s, session->transaction->id);
+	size_t len = reply_format_limit(line, sizeof line, (enum ipc_policy)verdict->policy, meter,
+		verdict->limit, verdict->reset_s, session->transaction->id);
 	session->transaction->reason = "limit";
 	session_reply_bytes(session, line, len);
 }
@@ -91,6 +90,7 @@ void relay_refuse_policy(struct session *session, const struct ipc_policy_verdic
 			reply_format_with_id(REPLY_SENDER_NOT_OWNED, t->id, line, sizeof line));
 		break;
 	case IPC_POLICY_LIMIT:
+	case IPC_POLICY_LIMIT_REJECT:
 	case IPC_POLICY_LIMIT_NEVER:
 		refuse_limit(session, verdict);
 		break;

@@ -110,12 +110,19 @@ static void meter_copy(const char *meter, char out[METER_MAX + 1])
 	out[len] = '\0';
 }
 
-size_t reply_format_limit(char *out, size_t room, bool never, const char *meter, uint64_t limit,
-	uint64_t reset_s, uint64_t id)
+static enum reply_id limit_reply(enum ipc_policy policy)
 {
-	const struct reply_row *row = row_of(never ? REPLY_LIMIT_NEVER : REPLY_LIMIT);
+	if (policy == IPC_POLICY_LIMIT_NEVER)
+		return REPLY_LIMIT_NEVER;
+	return policy == IPC_POLICY_LIMIT_REJECT ? REPLY_LIMIT_REJECT : REPLY_LIMIT;
+}
+
+size_t reply_format_limit(char *out, size_t room, enum ipc_policy policy, const char *meter,
+	uint64_t limit, uint64_t reset_s, uint64_t id)
+{
+	const struct reply_row *row = row_of(limit_reply(policy));
 	char name[METER_MAX + 1], id_text[ID_TEXT_MAX], time_text[CLOCK_TEXT_MAX];
-	bool has_reset = !never && reset_s != 0;
+	bool has_reset = policy != IPC_POLICY_LIMIT_NEVER && reset_s != 0;
 	int n;
 
 	require(room >= REPLY_MAX);

@@ -6,6 +6,8 @@
 #ifndef PROXY_REPLIES_H
 #define PROXY_REPLIES_H
 
+#include "common/ipc.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,11 +49,12 @@ size_t reply_format_with_id(enum reply_id reply, uint64_t id, char *out, size_t 
 
 /*
  * An empty meter: "450 4.7.1 Limit reached: 3 messages per hour; it frees at 2026-11-25T03:10:00Z
- * (id 0123456789ab)", or with never, "550 5.7.1 More than the limit itself allows: 3 recipients per
- * hour (id ...)".  meter is the meter's name ("messages per hour"): of its octets only printable
- * ASCII is kept, 64 at most.  reset_s: seconds since 1970; 0: unknown, left out.
+ * (id 0123456789ab)", with LIMIT_REJECT "550 5.7.1 ...", or with LIMIT_NEVER, "550 5.7.1 More than
+ * the limit itself allows: 3 recipients per hour (id ...)".  meter is the meter's name ("messages
+ * per hour"): of its octets only printable ASCII is kept, 64 at most.  reset_s: seconds since 1970;
+ * 0: unknown, left out.
  */
-size_t reply_format_limit(char *out, size_t room, bool never, const char *meter, uint64_t limit,
-	uint64_t reset_s, uint64_t id);
+size_t reply_format_limit(char *out, size_t room, enum ipc_policy policy, const char *meter,
+	uint64_t limit, uint64_t reset_s, uint64_t id);
 
 #endif

@@ -94,6 +94,7 @@ void transaction_settle(struct session *session, enum ipc_outcome_kind kind)
 	struct ipc_outcome outcome = {
 		.session = session->id,
 		.bytes = t->body.bytes_in,
+		.at_ms = clock_wall_ms(),
 		.recipients = t->accepted,
 		.code = t->code,
 		.kind = (uint8_t)kind,

@@ -241,6 +241,9 @@ void login_answer(struct session *session, const struct ipc_auth_verdict *verdic
 	case IPC_AUTH_BLOCKED:
 		session_close_with(session, REPLY_BLOCKED, "blocked network");
 		return;
+	case IPC_AUTH_SESSIONS:
+		session_close_with(session, REPLY_TOO_MANY_SESSIONS, "too many sessions");
+		return;
 	case IPC_AUTH_UNAVAILABLE:
 		break;
 	}

@@ -165,6 +165,7 @@ union payload {
 	struct ipc_control control;
 	struct ipc_done done;
 	struct ipc_block block;
+	struct ipc_recipients recipients;
 	struct ipc_intent intent;
 };
 
@@ -182,6 +183,8 @@ static inline void valid_payload(enum ipc_type type, union payload *out)
 		out->owned.policy = IPC_POLICY_OK;
 	else if (type == IPC_OUTCOME)
 		out->outcome.kind = IPC_OUTCOME_ACCEPTED;
+	else if (type == IPC_RECIPIENTS)
+		out->recipients.count = 1;
 	else if (type == IPC_BLOCK)
 		out->block.step = IPC_BLOCK_BEGIN;
 	else if (type == IPC_HASH_REQUEST)

@@ -205,16 +205,23 @@ static void test_limit(void **state)
 	size_t len;
 
 	(void)state;
-	len = reply_format_limit(out, sizeof(out), false, "messages per hour", 3, 1795576200, 1);
+	len = reply_format_limit(
+		out, sizeof(out), IPC_POLICY_LIMIT, "messages per hour", 3, 1795576200, 1);
 	assert_string_equal(out, "450 4.7.1 Limit reached: 3 messages per hour; it frees at "
 				 "2026-11-25T03:10:00Z (id 000000000001)\r\n");
 	assert_int_equal(len, strlen(out));
-	len = reply_format_limit(out, sizeof(out), true, "recipients per hour", 3, 1795576200, 1);
+	len = reply_format_limit(
+		out, sizeof(out), IPC_POLICY_LIMIT_NEVER, "recipients per hour", 3, 1795576200, 1);
 	assert_string_equal(out,
 		"550 5.7.1 More than the limit itself allows: 3 recipients per hour "
 		"(id 000000000001)\r\n");
 	assert_int_equal(len, strlen(out));
-	(void)reply_format_limit(out, sizeof(out), false, "messages per day", 0, 0, 1);
+	(void)reply_format_limit(
+		out, sizeof(out), IPC_POLICY_LIMIT_REJECT, "messages per hour", 3, 1795576200, 1);
+	assert_string_equal(out,
+		"550 5.7.1 Limit reached; not sent: 3 messages per hour; it frees at "
+		"2026-11-25T03:10:00Z (id 000000000001)\r\n");
+	(void)reply_format_limit(out, sizeof(out), IPC_POLICY_LIMIT, "messages per day", 0, 0, 1);
 	assert_string_equal(
 		out, "450 4.7.1 Limit reached: 0 messages per day (id 000000000001)\r\n");
 }
@@ -225,12 +232,13 @@ static void test_limit_with_a_hostile_meter(void **state)
 	char out[REPLY_MAX], name[1000];
 
 	(void)state;
-	(void)reply_format_limit(out, sizeof(out), false, "a\r\n250 OK\r\n\x01\xc3\xa9%s", 1, 0, 1);
+	(void)reply_format_limit(
+		out, sizeof(out), IPC_POLICY_LIMIT, "a\r\n250 OK\r\n\x01\xc3\xa9%s", 1, 0, 1);
 	assert_string_equal(out, "450 4.7.1 Limit reached: 1 a250 OK%s (id 000000000001)\r\n");
 	memset(name, 'm', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	check_line(out, reply_format_limit(
-				out, sizeof(out), false, name, UINT64_MAX, 1795576200, UINT64_MAX));
+	check_line(out, reply_format_limit(out, sizeof(out), IPC_POLICY_LIMIT, name, UINT64_MAX,
+				1795576200, UINT64_MAX));
 }
 
 int main(void)
