@@ -22,7 +22,7 @@ B := build/$(FLAVOUR)
 
 # ---------------------------------------------------------------- libraries
 # Targets that need no compiler must work before the libraries are installed.
-NO_LIBS := help clean demo check check-long dependencies smuggling interop timing lint format format-check
+NO_LIBS := help clean demo check check-long dependencies smuggling interop timing guessing lint format format-check
 NEED_LIBS := $(if $(MAKECMDGOALS),$(filter-out $(NO_LIBS),$(MAKECMDGOALS)),all)
 PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp libcrypt
 ifneq ($(NEED_LIBS),)
@@ -186,7 +186,7 @@ check:
 	$(Q)tests/run check
 
 check-long:
-	$(Q)deploy/dependencies build demo test
+	$(Q)deploy/dependencies build demo test guessing
 	$(Q)tests/run check-long
 
 unit: $(UNITS)
@@ -238,6 +238,13 @@ bench:
 	$(Q)deploy/dependencies build demo test bench
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/run bench $(B) $(ARGS)
+
+# hydra against an account, while its owner logs in.
+.PHONY: guessing
+guessing:
+	$(Q)deploy/dependencies build demo test guessing
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/guessing/run --build $(B) $(ARGS)
 
 # Whether a refused log-in tells what was wrong; writes docs/timing.md.
 .PHONY: timing
@@ -313,6 +320,7 @@ help:
 	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
 	@echo 'make bench         CPU time a session and a message, memory a connection, log-ins under a flood, strangers'
+	@echo 'make guessing      hydra against an account, while its owner logs in'
 	@echo 'make timing        whether refused log-ins differ in time, into docs/timing.md   ARGS="--samples N"'
 	@echo 'make interop       sixteen clients, both ports, into docs/interop.md'
 	@echo 'make smuggling     what four mail servers take for two messages, into docs/smuggling.md'
