@@ -481,7 +481,7 @@ IPC = [
      "return r->login_len <= IPC_LOGIN_MAX && r->secret_len <= IPC_SECRET_MAX &&", "return r->secret_len <= IPC_SECRET_MAX &&",
      "unit ipc"),
     ("ipc: a verdict that is none", "common/ipc.c",
-     "v->result >= IPC_AUTH_OK &&\n\t       v->result <= IPC_AUTH_BLOCKED;", "true;", "unit ipc"),
+     "v->result >= IPC_AUTH_OK &&\n\t       v->result <= IPC_AUTH_SESSIONS;", "true;", "unit ipc"),
     ("ipc: a meter's name longer than its field", "common/ipc.c",
      "return v->meter_len <= IPC_METER_NAME_MAX && v->policy >= IPC_POLICY_OK &&", "return v->policy >= IPC_POLICY_OK &&", "unit ipc"),
     ("channel: a frame of another size", "common/channel.c",
