@@ -152,8 +152,8 @@ struct ipc_owner_request { /* id: the transaction's */
  */
 struct ipc_recipients { /* id: the transaction's */
 	uint64_t session;
-	uint32_t count;
-	uint8_t padding[4];
+	uint16_t count;
+	uint8_t padding[6];
 	uint64_t hash[IPC_RECIPIENTS_MAX]; /* recipient_hash() in proxy/ */
 };
 
