@@ -411,6 +411,21 @@ def test_a_notification_that_was_lost(nodes):
     assert [changed("feed_notifications_total") for changed in told] == [0, 0]
 
 
+def test_a_sender_of_which_nothing_was_heard_yet_is_no_ground_to_refuse(nodes):
+    """A remembered row may lack what was added a moment ago: before a refusal it is read again."""
+    login = nodes.account()
+    with nodes.first.session(user=login, password=login) as client:
+        client.command(f"MAIL FROM:<{login}>", 250)
+        client.command("RSET", 250)
+        with owner(nodes.first) as database, database.transaction():
+            database.execute("SET LOCAL session_replication_role = replica")  # no trigger: no log, no notification
+            database.execute("INSERT INTO postern.sender (account_id, kind, value)"
+                             " SELECT account_id, 'address', 'silent@example.test' FROM postern.account WHERE login = %s",
+                             (login,))
+        client.command("MAIL FROM:<silent@example.test>", 250)
+        client.quit()
+
+
 def test_a_change_of_everything(nodes):
     """More than a thousand accounts at once: all sessions are looked at, and those concerned end."""
     gone, stays = nodes.account(), nodes.account()
