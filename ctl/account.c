@@ -3,6 +3,7 @@
 #include "auth/credential.h"
 #include "ctl/ctl.h"
 #include "ctl/database.h"
+#include "ctl/limits.h"
 #include "ctl/login.h"
 #include "ctl/output.h"
 #include "ctl/prompt.h"
@@ -187,7 +188,7 @@ struct account_rows {
 	"created_at, version, coalesce(from_policy, 'listener') AS from_policy, token, "          \
 	"sender_count FROM postern.account_show($1)"
 
-static void show_json(const struct account_rows *rows)
+static void show_json(const struct ctl *ctl, const struct account_rows *rows)
 {
 	(void)fputc('{', stdout);
 	for (int column = 0; column < PQnfields(rows->account); column++) {
@@ -201,15 +202,12 @@ static void show_json(const struct account_rows *rows)
 		(void)fputs(row == 0 ? "" : ",", stdout);
 		output_json_field(stdout, rows->senders, row, 0);
 	}
-	(void)fputs("],\"limits\":[", stdout);
-	for (int row = 0; row < PQntuples(rows->limits); row++) {
-		(void)fputs(row == 0 ? "" : ",", stdout);
-		output_json_row(stdout, rows->limits, row);
-	}
-	(void)fputs("]}\n", stdout);
+	(void)fputs("],\"limits\":", stdout);
+	limits_print(ctl, rows->limits);
+	(void)fputs("}\n", stdout);
 }
 
-static void show_plain(const struct account_rows *rows)
+static void show_plain(const struct ctl *ctl, const struct account_rows *rows)
 {
 	for (int column = 0; column < PQnfields(rows->account); column++) {
 		const char *value = PQgetvalue(rows->account, 0, column);
@@ -225,8 +223,9 @@ static void show_plain(const struct account_rows *rows)
 		output_plain(stdout, PQgetvalue(rows->senders, row, 0));
 		(void)fputc('\n', stdout);
 	}
-	(void)fputc('\n', stdout);
-	output_table(stdout, rows->limits, true);
+	if (PQntuples(rows->limits) > 0)
+		(void)fputc('\n', stdout);
+	limits_print(ctl, rows->limits);
 }
 
 int ctl_account_show(struct ctl *ctl)
@@ -242,14 +241,12 @@ int ctl_account_show(struct ctl *ctl)
 		rows.senders = database_ask(
 			ctl, "SELECT sender FROM postern.sender_list($1)", 1, values, &status);
 	if (rows.senders != NULL)
-		rows.limits = database_ask(ctl,
-			"SELECT name AS limit, max, source, used FROM postern.limits_show($1)", 1,
-			values, &status);
+		rows.limits = limits_ask(ctl, login, NULL, &status);
 	if (rows.limits != NULL) {
 		if (ctl->json)
-			show_json(&rows);
+			show_json(ctl, &rows);
 		else
-			show_plain(&rows);
+			show_plain(ctl, &rows);
 	}
 	PQclear(rows.account);
 	PQclear(rows.senders);

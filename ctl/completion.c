@@ -13,6 +13,16 @@
 #include <string.h>
 #include <sysexits.h>
 
+/* An option with two forms of a value has two rows. */
+static bool same_as_before(size_t at)
+{
+	for (size_t i = 0; i < at; i++) {
+		if (strcmp(options_row(i)->name, options_row(at)->name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* "--plan|--memory|..." of the options that take a value. */
 static void print_valued(void)
 {
@@ -20,7 +30,7 @@ static void print_valued(void)
 	const char *between = "";
 
 	for (size_t i = 0; (row = options_row(i)) != NULL; i++) {
-		if (row->value == NULL)
+		if (row->value == NULL || same_as_before(i))
 			continue;
 		(void)printf("%s%s", between, row->name);
 		between = "|";

@@ -9,8 +9,10 @@
 
 #include "ctl/ctl.h"
 #include "ctl/database.h"
+#include "ctl/limits.h"
 #include "ctl/login.h"
 #include "ctl/output.h"
+#include "ctl/settings.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -112,10 +114,29 @@ static void show_secret(const struct ctl *ctl, const char *login, const struct f
 		fresh->public_id, fresh->secret);
 }
 
+/* --limit KEY=VALUE, and the four options that were there before it. */
+static char *own_limits(struct ctl *ctl, int *status)
+{
+	static const char *const keys[CTL_OWN_LIMITS] = {
+		"messages_hour", "messages_day", "recipients_hour", "recipients_day"};
+	const char *words[CTL_WORDS_MAX + CTL_OWN_LIMITS];
+	char older[CTL_OWN_LIMITS][40]; /* a number of 15 digits at most */
+	size_t count = ctl->limits.count;
+
+	memcpy(words, ctl->limits.word, count * sizeof(words[0]));
+	for (size_t i = 0; i < CTL_OWN_LIMITS; i++) {
+		if (ctl->own_limits[i] == NULL)
+			continue;
+		(void)snprintf(older[i], sizeof(older[i]), "%s=%s", keys[i], ctl->own_limits[i]);
+		words[count++] = older[i];
+	}
+	return settings_json(ctl, words, count, 0, status);
+}
+
 static PGresult *add(struct ctl *ctl, const char *login, const struct fresh *fresh, int *status)
 {
 	char interval[32] = "", moment[40] = "";
-	char *networks = NULL, *senders = NULL;
+	char *networks = NULL, *senders = NULL, *limits = NULL;
 	PGresult *added = NULL;
 
 	if (ctl->expires != NULL && !parse_expiry(ctl->expires, interval, moment)) {
@@ -124,6 +145,9 @@ static PGresult *add(struct ctl *ctl, const char *login, const struct fresh *fre
 		*status = EX_USAGE;
 		return NULL;
 	}
+	limits = own_limits(ctl, status);
+	if (limits == NULL)
+		return NULL;
 	networks = array_text(&ctl->networks);
 	senders = array_text(&ctl->senders);
 	if (networks == NULL || senders == NULL) {
@@ -133,17 +157,15 @@ static PGresult *add(struct ctl *ctl, const char *login, const struct fresh *fre
 	}
 	const char *values[] = {login, fresh->public_id, fresh->key_id, fresh->hash,
 		ctl->label == NULL ? "" : ctl->label, networks, senders,
-		interval[0] == '\0' ? NULL : interval, moment[0] == '\0' ? NULL : moment,
-		ctl->own_limits[CTL_MESSAGES_HOUR], ctl->own_limits[CTL_MESSAGES_DAY],
-		ctl->own_limits[CTL_RECIPIENTS_HOUR], ctl->own_limits[CTL_RECIPIENTS_DAY]};
+		interval[0] == '\0' ? NULL : interval, moment[0] == '\0' ? NULL : moment, limits};
 	added = database_ask(ctl,
 		"SELECT postern.credential_add($1, $2, $3, $4::pg_catalog.bytea, $5, "
 		"$6::pg_catalog.text[], $7::pg_catalog.text[], coalesce("
 		"pg_catalog.clock_timestamp() + $8::pg_catalog.interval, "
-		"$9::pg_catalog.timestamptz), $10::pg_catalog.int8, $11::pg_catalog.int8, "
-		"$12::pg_catalog.int8, $13::pg_catalog.int8)",
-		13, values, status);
+		"$9::pg_catalog.timestamptz), $10::pg_catalog.jsonb)",
+		10, values, status);
 out:
+	free(limits);
 	free(networks);
 	free(senders);
 	return added;
@@ -226,47 +248,56 @@ static void print_value(const PGresult *rows, int column)
 	(void)fputc('\n', stdout);
 }
 
+static void show(const struct ctl *ctl, const PGresult *rows, const PGresult *limits)
+{
+	if (ctl->json) {
+		(void)fputc('{', stdout);
+		for (int column = 0; column < PQnfields(rows); column++) {
+			output_json_string(stdout, PQfname(rows, column));
+			(void)fputc(':', stdout);
+			output_json_field(stdout, rows, 0, column);
+			(void)fputc(',', stdout);
+		}
+		(void)fputs("\"limits\":", stdout);
+		limits_print(ctl, limits);
+		(void)fputs("}\n", stdout);
+		return;
+	}
+	for (int column = 0; column < PQnfields(rows); column++)
+		print_value(rows, column);
+	if (PQntuples(limits) == 0)
+		return;
+	(void)fputc('\n', stdout);
+	limits_print(ctl, limits);
+}
+
+#define SHOW_COLUMNS                                                                              \
+	"credential, login, state, label, " UTC("created_at") ", " UTC("expires_at") ", " UTC(    \
+		"revoked_at") ", " UTC("used_at") ", pg_catalog.host(used_address) AS "           \
+						  "used_address, used_client, key_id, "           \
+						  "pg_catalog.array_to_string(networks, ' ') AS " \
+						  "networks, "                                    \
+						  "pg_catalog.array_to_string(senders, ' ') AS "  \
+						  "senders"
+
 int ctl_credential_show(struct ctl *ctl)
 {
 	const char *values[] = {public_id(ctl)};
+	char scope[sizeof("credential ") + CREDENTIAL_ID_LEN];
+	PGresult *rows, *limits = NULL;
 	int status = EX_OK;
-	PGresult *rows = database_ask(ctl,
-		"SELECT credential, login, state, label, " UTC("created_at") ", " UTC(
-			"expires_at") ", " UTC("revoked_at") ", " UTC("used_at") ", "
-										 "pg_catalog.host("
-										 "used_address) AS "
-										 "used_address, "
-										 "used_client, "
-										 "key_id, "
-										 "pg_catalog.array_"
-										 "to_string("
-										 "networks, ' ') "
-										 "AS networks, "
-										 "pg_catalog.array_"
-										 "to_string("
-										 "senders, ' ') AS "
-										 "senders, "
-										 "messages_hour, "
-										 "messages_day, "
-										 "recipients_hour, "
-										 "recipients_day "
-										 "FROM "
-										 "postern."
-										 "credential_show($"
-										 "1)",
-		1, values, &status);
 
-	if (rows == NULL)
-		return status;
-	if (ctl->json) {
-		output_json_row(stdout, rows, 0);
-		(void)fputc('\n', stdout);
-	} else {
-		for (int column = 0; column < PQnfields(rows); column++)
-			print_value(rows, column);
+	rows = database_ask(ctl, "SELECT " SHOW_COLUMNS " FROM postern.credential_show($1)", 1,
+		values, &status);
+	if (rows != NULL) {
+		(void)snprintf(scope, sizeof(scope), "credential %s", PQgetvalue(rows, 0, 0));
+		limits = limits_ask(ctl, PQgetvalue(rows, 0, 1), scope, &status);
 	}
+	if (limits != NULL)
+		show(ctl, rows, limits);
+	PQclear(limits);
 	PQclear(rows);
-	return EX_OK;
+	return status;
 }
 
 /* --------------------------------------------------------------------- revoke */

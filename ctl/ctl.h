@@ -32,6 +32,8 @@ enum ctl_option_bit {
 	CTL_BLOCK = 1u << 11,
 	CTL_PEPPER = 1u << 12,
 	CTL_FROM = 1u << 13,
+	CTL_ALL = 1u << 14,
+	CTL_OWN = 1u << 15,   /* limits of a credential's own */
 	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
 };
 
@@ -56,7 +58,7 @@ struct ctl {
 	size_t argument_count;
 	const struct ctl_command *commands; /* the whole table */
 	size_t command_count;
-	bool help, json, no_password, rotate, dry_run, update, plan_given;
+	bool help, json, no_password, rotate, dry_run, update, plan_given, all;
 	const char *dsn, *plan, *sql_directory, *after;
 	const char *since, *until, *account_id; /* of audit; NULL: any */
 	unsigned long limit;                    /* rows of a list; 0: all */
@@ -66,7 +68,7 @@ struct ctl {
 	const char *reason;
 	const char *from; /* of auth-test: the client's address; NULL: not given */
 	const char *label, *expires, *pepper, *own_limits[CTL_OWN_LIMITS];
-	struct ctl_words networks, senders;
+	struct ctl_words networks, senders, limits;
 	struct password_cost cost;
 	PGconn *connection;
 };
@@ -97,9 +99,26 @@ int ctl_account_hashes(struct ctl *ctl);
 int ctl_account_from(struct ctl *ctl);
 int ctl_account_token(struct ctl *ctl);
 int ctl_account_whose(struct ctl *ctl);
+int ctl_account_plan(struct ctl *ctl);
+int ctl_account_tenant(struct ctl *ctl);
 int ctl_sender_add(struct ctl *ctl);
 int ctl_sender_del(struct ctl *ctl);
 int ctl_limits_set(struct ctl *ctl);
+int ctl_limits_show(struct ctl *ctl);
+int ctl_plan_add(struct ctl *ctl);
+int ctl_plan_set(struct ctl *ctl);
+int ctl_plan_list(struct ctl *ctl);
+int ctl_plan_show(struct ctl *ctl);
+int ctl_tenant_add(struct ctl *ctl);
+int ctl_tenant_set(struct ctl *ctl);
+int ctl_tenant_list(struct ctl *ctl);
+int ctl_tenant_show(struct ctl *ctl);
+int ctl_tenant_del(struct ctl *ctl);
+int ctl_domain_add(struct ctl *ctl);
+int ctl_domain_set(struct ctl *ctl);
+int ctl_domain_list(struct ctl *ctl);
+int ctl_domain_show(struct ctl *ctl);
+int ctl_domain_del(struct ctl *ctl);
 int ctl_credential_add(struct ctl *ctl);
 int ctl_credential_list(struct ctl *ctl);
 int ctl_credential_show(struct ctl *ctl);

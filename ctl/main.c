@@ -66,17 +66,24 @@ static const struct ctl_command commands[] = {
 		"Tells the token that the header of an account's messages bears (header.token in "
 		"postern.conf)."},
 	{"account", "whose", ctl_account_whose, "TOKEN", 1, 1, 0, "Tells whose token it is."},
+	{"account", "plan", ctl_account_plan, "LOGIN PLAN", 2, 2, 0,
+		"Gives an account another plan."},
+	{"account", "tenant", ctl_account_tenant, "LOGIN TENANT|none", 2, 2, 0,
+		"Puts an account into a tenant, whose limits then hold for it too; or into none."},
 	{"sender", "add", ctl_sender_add, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
 		"Lets an account send as an address, as any address of a domain, or as anybody."},
 	{"sender", "del", ctl_sender_del, "LOGIN ADDRESS|@DOMAIN|'*'", 2, 2, 0,
 		"Takes that permission away."},
-	{"credential", "add", ctl_credential_add, "LOGIN", 1, 1, CTL_CREDENTIAL | CTL_PEPPER,
+	{"credential", "add", ctl_credential_add, "LOGIN", 1, 1,
+		CTL_CREDENTIAL | CTL_OWN | CTL_PEPPER,
 		"Makes a secret that logs in to an account, and shows it: once, for only a hash "
 		"of it is kept."},
 	{"credential", "list", ctl_credential_list, "LOGIN", 1, 1, 0,
 		"Lists the credentials of an account, the revoked ones too."},
 	{"credential", "show", ctl_credential_show, "CREDENTIAL", 1, 1, 0,
-		"Shows a credential: where it may be used, until when, and who used it last."},
+		"Shows a credential: where it may be used, until when, who used it last, its "
+		"limits "
+		"and what is used of them."},
 	{"credential", "revoke", ctl_credential_revoke, "CREDENTIAL", 1, 1, CTL_DRY_RUN,
 		"Ends a credential for good, and the sessions that logged in with it."},
 	{"credential", "keys", ctl_credential_keys, "", 0, 0, 0,
@@ -90,11 +97,48 @@ static const struct ctl_command commands[] = {
 		"Lists what is blocked at present: by the guard (created_by: the service's role) "
 		"or "
 		"by hand."},
+	{"plan", "add", ctl_plan_add, "NAME [KEY=VALUE...]", 1, CTL_ARGUMENTS_MAX, 0,
+		"Makes a plan: limits that many accounts share; what is not named is unlimited.  "
+		"Keys: those of limits set,\non_exceed=defer|reject, warn_percent=N|none, and "
+		"grace.KEY=N|none: how much more each node lets through\nwhile the database is "
+		"away."},
+	{"plan", "set", ctl_plan_set, "NAME KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
+		"Changes a plan, for all its accounts at once.  Keys as of plan add; what is not "
+		"named stays."},
+	{"plan", "list", ctl_plan_list, "", 0, 0, 0,
+		"Lists the plans, how many accounts each has, and what is set."},
+	{"plan", "show", ctl_plan_show, "NAME", 1, 1, 0, "Shows a plan, one setting a line."},
+	{"tenant", "add", ctl_tenant_add, "NAME [KEY=VALUE...]", 1, CTL_ARGUMENTS_MAX, 0,
+		"Makes a tenant: accounts that share its limits.  Keys: plan=PLAN|none, "
+		"parent=TENANT|none, enabled=yes|no,\nand those of limits set."},
+	{"tenant", "set", ctl_tenant_set, "NAME KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
+		"Changes a tenant.  Keys as of tenant add; what is not named stays."},
+	{"tenant", "list", ctl_tenant_list, "", 0, 0, 0,
+		"Lists the tenants, how many accounts each has, and what is set."},
+	{"tenant", "show", ctl_tenant_show, "NAME", 1, 1, 0, "Shows a tenant, one setting a line."},
+	{"tenant", "del", ctl_tenant_del, "NAME", 1, 1, CTL_DRY_RUN,
+		"Deletes a tenant that has no accounts and no tenants below it."},
+	{"domain", "add", ctl_domain_add, "DOMAIN [KEY=VALUE...]", 1, CTL_ARGUMENTS_MAX, 0,
+		"Limits what is sent with senders of a domain, by all accounts together.  Keys: "
+		"plan=PLAN|none, and\nthose of limits set."},
+	{"domain", "set", ctl_domain_set, "DOMAIN KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
+		"Changes the limits of a domain.  Keys as of domain add; what is not named stays."},
+	{"domain", "list", ctl_domain_list, "", 0, 0, 0,
+		"Lists the domains that have limits, and what is set."},
+	{"domain", "show", ctl_domain_show, "DOMAIN", 1, 1, 0,
+		"Shows a domain, one setting a line."},
+	{"domain", "del", ctl_domain_del, "DOMAIN", 1, 1, CTL_DRY_RUN,
+		"Takes the limits of a domain away."},
 	{"limits", "set", ctl_limits_set, "LOGIN KEY=VALUE...", 2, CTL_ARGUMENTS_MAX, 0,
-		"Sets limits of an account's own.  Keys: messages_hour, messages_day, "
-		"recipients_hour,\nrecipients_day, recipients_message, message_bytes.  Values: a "
-		"whole number (bytes also with KiB, MiB, GiB),\nunlimited, or plan for what the "
+		"Sets limits of an account's own.  Keys: messages_hour, recipients_day, "
+		"bytes_month "
+		"and so on; a key that\ndoes not exist is answered with the list.  Values: a whole "
+		"number (octets also with KiB, MiB, GiB),\nunlimited, or plan for what the "
 		"account's plan says.  0 lets nothing through."},
+	{"limits", "show", ctl_limits_show, "LOGIN", 1, 1, CTL_ALL,
+		"Shows what limits the messages of an account: its own, those of its credentials, "
+		"of domains and tenants;\nhow much is used, and when some of it is free again.  "
+		"Bars on a terminal, else a table."},
 	{"auth-test", "", ctl_auth_test, "LOGIN", 1, 1, CTL_COST | CTL_FROM | CTL_PEPPER,
 		"Asks for a password or a generated secret, tells whether a log-in with it would "
 		"be let in, and why not.\n--memory and --passes as in postern.conf tell whether "

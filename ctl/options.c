@@ -166,6 +166,21 @@ static bool take_sender(struct ctl *ctl, const char *value)
 	return take_word(&ctl->senders, value);
 }
 
+/* KEY=VALUE; settings.h looks into it. */
+static bool take_setting(struct ctl *ctl, const char *value)
+{
+	const char *sign = strchr(value, '=');
+
+	return sign != NULL && sign != value && take_word(&ctl->limits, value);
+}
+
+static bool take_all(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->all = true;
+	return true;
+}
+
 static bool take_own_limit(struct ctl *ctl, enum ctl_own_limit which, const char *value)
 {
 	size_t digits = strspn(value, "0123456789");
@@ -284,11 +299,13 @@ static const struct ctl_option options[] = {
 		"only as this ADDRESS or @DOMAIN of the account's; likewise"},
 	{"--expires", "TIME", CTL_CREDENTIAL, take_expires,
 		"when it ends: 30d, 12h or 2027-01-01 (default: never)"},
-	{"--messages-hour", "N", CTL_CREDENTIAL, take_messages_hour,
-		"a limit of its own, besides the account's"},
-	{"--messages-day", "N", CTL_CREDENTIAL, take_messages_day, "likewise"},
-	{"--recipients-hour", "N", CTL_CREDENTIAL, take_recipients_hour, "likewise"},
-	{"--recipients-day", "N", CTL_CREDENTIAL, take_recipients_day, "likewise"},
+	{"--limit", "KEY=VALUE", CTL_OWN, take_setting,
+		"a limit of its own, besides the account's, as limits set takes it; likewise"},
+	{"--messages-hour", "N", CTL_OWN, take_messages_hour, "--limit messages_hour=N"},
+	{"--messages-day", "N", CTL_OWN, take_messages_day, "--limit messages_day=N"},
+	{"--recipients-hour", "N", CTL_OWN, take_recipients_hour, "--limit recipients_hour=N"},
+	{"--recipients-day", "N", CTL_OWN, take_recipients_day, "--limit recipients_day=N"},
+	{"--all", NULL, CTL_ALL, take_all, "what is not limited, too"},
 	{"--pepper", "FILE", CTL_PEPPER, take_pepper,
 		"the key to hash it under (default: POSTERN_PEPPER)"},
 	{"--from", "ADDRESS", CTL_FROM, take_from, "as if the client came from there"},
@@ -333,6 +350,17 @@ static const struct ctl_option *find_option(const char *word, size_t len)
 	return NULL;
 }
 
+/* An option may have two rows, one a form of its value; returns the one that took it, or NULL. */
+static const struct ctl_option *take_value(
+	struct ctl *ctl, const struct ctl_option *row, const char *value)
+{
+	for (const struct ctl_option *other = row; other < options + option_count; other++) {
+		if (strcmp(other->name, row->name) == 0 && other->take(ctl, value))
+			return other;
+	}
+	return NULL;
+}
+
 /* Takes argv[*at], which begins with a hyphen, and its value; returns EX_OK or the exit status. */
 static int take_option(struct ctl *ctl, int argc, char **argv, int *at, unsigned *seen)
 {
@@ -353,9 +381,10 @@ static int take_option(struct ctl *ctl, int argc, char **argv, int *at, unsigned
 			return usage_error(ctl, "wants a value", row->name);
 		value = argv[++*at];
 	}
-	if (!row->take(ctl, value))
+	const struct ctl_option *taken = take_value(ctl, row, value);
+	if (taken == NULL)
 		return usage_error(ctl, "not a value for this option", row->name);
-	*seen |= row->bit;
+	*seen |= taken->bit;
 	return EX_OK;
 }
 

@@ -186,3 +186,16 @@ void output_done(
 	}
 	(void)fputs(dry_run ? " (dry run: nothing was changed)\n" : "\n", stdout);
 }
+
+void output_changed(bool json, const char *noun, const char *name, const char *word)
+{
+	if (json) {
+		(void)printf("{\"%s\":", noun);
+		output_json_string(stdout, name);
+		(void)printf(",\"result\":\"%s\"%s}\n", word, dry_run ? ",\"dry_run\":true" : "");
+		return;
+	}
+	(void)printf("%s ", noun);
+	output_plain(stdout, name);
+	(void)printf(": %s%s\n", word, dry_run ? " (dry run: nothing was changed)" : "");
+}

@@ -51,4 +51,7 @@ void output_dry_run(void);
 void output_done(bool json, const char *login, const char *word, const char *detail_name,
 	const char *detail);
 
+/* The same of what is no account: "plan basic: added", or {"plan":"basic","result":"added"}. */
+void output_changed(bool json, const char *noun, const char *name, const char *word);
+
 #endif
