@@ -19,7 +19,8 @@ Take = namedtuple("Take", "result meter limit reset taken")
 SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_rehash", "quota_take", "quota_give_back",
                      "changes_since", "changes_clean", "db_epoch",
                      "credential_lookup", "credential_used", "credential_take", "credential_give_back",
-                     "blocks", "block_put", "guard_load", "guard_save"}
+                     "blocks", "block_put", "guard_load", "guard_save",
+                     "usage_put", "refusals_put", "usage_maintain"}
 ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "account_set_password",
                    "account_set_enabled", "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",
