@@ -214,26 +214,8 @@ BEGIN
 END
 $$;
 
--- A client's address, or NULL: one that cannot be read must not hold up a batch.
-CREATE FUNCTION usage_client(address text) RETURNS inet
-	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
-BEGIN
-	RETURN nullif(address, '')::inet;
-EXCEPTION WHEN invalid_text_representation THEN
-	RETURN NULL;
-END
-$$;
-
--- Milliseconds since 1970, of a clock that may be wrong.
-CREATE FUNCTION usage_time(ms bigint) RETURNS timestamptz
-	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
-BEGIN
-	RETURN timestamptz 'epoch' + least(greatest(ms, 0), 253402300799000) * interval '1 millisecond';
-END
-$$;
-
 -- Puts a batch of messages, all arrays of the same length; (node, boot, seq) is its name.  false: it had
--- been put before, and nothing changes.  credentials: 0, by password.  senders '': the null sender.
+-- been put before, and nothing changes.  Times are milliseconds since 1970, of a clock that may be wrong.  credentials: 0, by password.  senders '': the null sender.
 -- queue_ids '': not known.  Those of accounts deleted meanwhile are counted under their ids.
 CREATE FUNCTION usage_put(node bigint, boot bigint, seq bigint, tids bigint[], sids bigint[],
 		accounts bigint[], credentials bigint[], senders text[], recipients int[], bytes bigint[],
@@ -251,11 +233,13 @@ BEGIN
 	WITH put AS (
 		INSERT INTO usage_event (accepted_at, taken_at, node, tid, sid, account_id, credential_id, tenant_id,
 			bytes, recipients, state, login, sender, client, backend, queue_id)
-		SELECT usage_time(u.accepted), usage_time(u.taken), usage_put.node, u.tid, u.sid, u.account,
+		SELECT timestamptz 'epoch' + least(greatest(u.accepted, 0), 253402300799000) * interval '1 millisecond',
+			timestamptz 'epoch' + least(greatest(u.taken, 0), 253402300799000) * interval '1 millisecond',
+			usage_put.node, u.tid, u.sid, u.account,
 			nullif(u.credential, 0), (to_jsonb(a) ->> 'tenant_id')::bigint, greatest(u.bytes, 0),
 			greatest(u.recipients, 0), CASE WHEN u.unknown THEN 'unknown' ELSE 'accepted' END, a.login,
 			CASE WHEN a.login IS NOT NULL THEN u.sender END,
-			CASE WHEN a.login IS NOT NULL THEN usage_client(u.client) END,
+			CASE WHEN a.login IS NOT NULL THEN nullif(u.client, '')::inet END,
 			nullif(u.backend, ''), nullif(u.queue_id, '')
 		FROM unnest(usage_put.tids, usage_put.sids, usage_put.accounts, usage_put.credentials, usage_put.senders,
 			usage_put.recipients, usage_put.bytes, usage_put.clients, usage_put.backends, usage_put.queue_ids,
@@ -291,12 +275,13 @@ CREATE FUNCTION refusals_put(node bigint, tids bigint[], sids bigint[], at_ms bi
 BEGIN
 	INSERT INTO refusal_event (refused_at, node, tid, sid, account_id, credential_id, tenant_id, meter_limit,
 		used, reset_s, code, rule, login, sender, client, meter)
-	SELECT usage_time(u.at), refusals_put.node, u.tid, u.sid, nullif(u.account, 0), nullif(u.credential, 0),
+	SELECT timestamptz 'epoch' + least(greatest(u.at, 0), 253402300799000) * interval '1 millisecond',
+		refusals_put.node, u.tid, u.sid, nullif(u.account, 0), nullif(u.credential, 0),
 		(to_jsonb(a) ->> 'tenant_id')::bigint, CASE WHEN u.meter <> '' THEN u.meter_limit END,
 		CASE WHEN u.meter <> '' THEN u.used END, CASE WHEN u.meter <> '' THEN u.reset_s END,
 		u.code, u.rule, a.login,
 		CASE WHEN a.login IS NOT NULL OR u.account = 0 THEN u.sender END,
-		CASE WHEN a.login IS NOT NULL OR u.account = 0 THEN usage_client(u.client) END, nullif(u.meter, '')
+		CASE WHEN a.login IS NOT NULL OR u.account = 0 THEN nullif(u.client, '')::inet END, nullif(u.meter, '')
 	FROM unnest(refusals_put.tids, refusals_put.sids, refusals_put.at_ms, refusals_put.accounts,
 		refusals_put.credentials, refusals_put.senders, refusals_put.clients, refusals_put.rules,
 		refusals_put.codes, refusals_put.meters, refusals_put.limits, refusals_put.used, refusals_put.reset_s)
