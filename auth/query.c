@@ -51,6 +51,12 @@ const struct query_info query_info[QUERY_COUNT] = {
 		2},
 	[QUERY_GUARD_SAVE] = {"guard_save", "SELECT postern.guard_save($1::jsonb, $2::int8)::int8",
 		2},
+	[QUERY_REFUSALS_PUT] = {"refusals_put",
+		"SELECT true FROM postern.refusals_put($1::int8, $2::int8[], $3::int8[], "
+		"$4::int8[],"
+		" $5::int8[], $6::int8[], $7::text[], $8::text[], $9::text[], $10::int4[],"
+		" $11::text[], $12::int8[], $13::int8[], $14::int8[])",
+		14},
 	[QUERY_CREDENTIAL_TAKE] = {"credential_take",
 		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
 		" FROM postern.credential_take($1::int8, $2::int8, $3::int4, $4::int4) LIMIT 2",

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QUERY_CONTRACT_VERSION = 1, QUERY_PARAMETERS_MAX = 5 };
+enum { QUERY_CONTRACT_VERSION = 1, QUERY_PARAMETERS_MAX = 16 };
 
 enum query {
 	QUERY_CONTRACT,
@@ -37,6 +37,7 @@ enum query {
 	QUERY_BLOCK_PUT,
 	QUERY_GUARD_LOAD,
 	QUERY_GUARD_SAVE,
+	QUERY_REFUSALS_PUT,
 	QUERY_COUNT,
 };
 

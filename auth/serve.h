@@ -17,6 +17,7 @@
 #include "auth/guard.h"
 #include "auth/live.h"
 #include "auth/quota.h"
+#include "auth/refusals.h"
 #include "auth/service.h"
 #include "auth/transaction.h"
 #include "common/channel.h"
@@ -80,6 +81,8 @@ struct service {
 	struct authenticate *authenticate;
 	struct quota *quota;
 	struct transactions *transactions;
+	struct refusals *refused;
+	uint64_t node; /* this auth, among all that the database knows */
 	struct event *pool_tick;
 	uint64_t alone_since_ms; /* draining: when the last proxy left; 0: not yet */
 };
@@ -138,6 +141,25 @@ bool serve_login(struct service *service, unsigned workers) __attribute__((warn_
 /* serve_mail.c: may it send as this address, now */
 void serve_mail_request(struct peer *peer, uint64_t id, const void *payload);
 void serve_owner_request(struct peer *peer, uint64_t id, const void *payload);
+
+/* serve_refusal.c: refusals, for the books */
+struct refusal_address {
+	const uint8_t *bytes;
+	size_t len; /* at most IPC_PATH_MAX */
+};
+bool serve_refusals(struct service *service) __attribute__((warn_unused_result));
+/*
+ * The proxy is about to answer a transaction of the session (NULL: it is gone, and nothing is
+ * noted) with this code.  address: the envelope sender or what was refused, NULL when not known;
+ * row: the meter's, or NULL.
+ */
+void serve_refused(struct service *service, const struct session *session, uint64_t tid,
+	enum refusal_rule rule, unsigned code, const struct refusal_address *address,
+	const struct query_quota_row *row);
+/* The same by the policy; OK notes nothing. */
+void serve_policy_refused(struct service *service, const struct session *session, uint64_t tid,
+	enum ipc_policy policy, const struct refusal_address *address,
+	const struct query_quota_row *row);
 
 /* serve_take.c: limits, and what became of the message */
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload);

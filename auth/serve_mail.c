@@ -26,6 +26,35 @@ static void send_owner(
 	channel_send(peer->channel, IPC_OWNER_VERDICT, transaction, &verdict, sizeof verdict);
 }
 
+/* Whether the proxy refuses a message for a header's address that is not the account's: of an
+ * account without a rule of its own that is the listener's to say, and only where all that look say
+ * the same it is known here. */
+static bool rejects_from(const struct service *service, const struct session *session)
+{
+	if (session->from_policy != IPC_FROM_LISTENER)
+		return session->from_policy == IPC_FROM_REJECT;
+	for (size_t i = 0; i < service->config->listener_count; i++) {
+		if (service->config->listeners[i].from != IPC_FROM_OFF &&
+			service->config->listeners[i].from != IPC_FROM_REJECT)
+			return false;
+	}
+	return true;
+}
+
+/* For the books. */
+static void note(struct service *service, const struct peer *peer, const struct request *request,
+	enum ipc_policy policy, const struct query_quota_row *row)
+{
+	const struct session *session = session_find(peer, request->session);
+	const struct refusal_address address = {request->address, request->address_len};
+
+	if (request->kind == REQUEST_MAIL)
+		serve_policy_refused(service, session, request->transaction, policy, &address, row);
+	else if (policy == IPC_POLICY_SENDER && session != NULL && rejects_from(service, session))
+		serve_refused(service, session, request->transaction, REFUSAL_FROM_HEADER, 550,
+			&address, NULL);
+}
+
 /* Answers and frees. */
 static void answer(struct service *service, struct request *request, enum ipc_policy policy,
 	const struct query_quota_row *row)
@@ -35,6 +64,7 @@ static void answer(struct service *service, struct request *request, enum ipc_po
 
 	if (peer != NULL) {
 		peer->requests--;
+		note(service, peer, request, policy, row);
 		if (mail)
 			peer_send_policy(peer, IPC_MAIL_VERDICT, request->transaction, policy, row);
 		else

@@ -93,6 +93,8 @@ void serve_taken(
 	if (peer != NULL) {
 		peer->requests--;
 		learn(service, peer, &take, answer, row);
+		serve_policy_refused(service, session_find(peer, take.session), take.id,
+			policy_of(answer), NULL, row);
 		peer_send_policy(peer, IPC_TAKE_VERDICT, take.id, policy_of(answer), row);
 	}
 	answer_outcome(service, &take, next);

@@ -320,10 +320,10 @@ struct service *service_new(struct event_base *base, const struct child_start *s
 	service->requests = idmap_new();
 	service->pool_tick = event_new(base, -1, EV_PERSIST, on_pool_tick, service);
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
-		!serve_credentials(service) || !open_databases(service, dsn) ||
-		!serve_live(service) || !serve_changes(service, dsn) || !open_takes(service) ||
-		!serve_guard(service) || !serve_login(service, start->workers) ||
-		event_add(service->pool_tick, &tick) == -1)
+		!serve_credentials(service) || !serve_refusals(service) ||
+		!open_databases(service, dsn) || !serve_live(service) ||
+		!serve_changes(service, dsn) || !open_takes(service) || !serve_guard(service) ||
+		!serve_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
 }
@@ -351,6 +351,7 @@ void service_destroy(struct service **pointer)
 	row_cache_destroy(&service->accounts);
 	row_cache_destroy(&service->credentials);
 	credential_uses_destroy(&service->uses);
+	refusals_destroy(&service->refused);
 	login_cache_destroy(&service->verified);
 	quota_destroy(&service->quota);
 	transactions_destroy(&service->transactions);
@@ -367,6 +368,7 @@ void service_tick(struct service *service, uint64_t now_ms)
 	transactions_sweep(service->transactions, now_ms);
 	live_tick(service->live, now_ms);
 	credential_uses_tick(service->uses, now_ms);
+	refusals_tick(service->refused);
 	serve_guard_tick(service, now_ms);
 }
 

@@ -32,7 +32,16 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_SERVICE, "quota_take(bigint, integer, integer)",
 		"TABLE(result integer, meter text, meter_limit bigint, reset_s bigint, taken_s "
 		"bigint)"},
+	{CONTRACT_SERVICE,
+		"refusals_put(bigint, bigint[], bigint[], bigint[], bigint[], bigint[], text[], "
+		"text[], text[], integer[], text[], bigint[], bigint[], bigint[])",
+		"void"},
 	{CONTRACT_SERVICE, "sender_owned(bigint, text)", "boolean"},
+	{CONTRACT_BOTH, "usage_maintain()", "boolean"},
+	{CONTRACT_SERVICE,
+		"usage_put(bigint, bigint, bigint, bigint[], bigint[], bigint[], bigint[], text[], "
+		"integer[], bigint[], text[], text[], text[], bigint[], bigint[], boolean[])",
+		"boolean"},
 	{CONTRACT_ADMIN, "account_add(text, text, text)", "bigint"},
 	{CONTRACT_ADMIN, "account_auth(text)",
 		"TABLE(account_id bigint, enabled boolean, blocked_until timestamp with time zone, "
@@ -94,6 +103,10 @@ const struct contract_function contract_functions[] = {
 		"time zone, used_at timestamp with time zone, used_address inet, used_client text, "
 		"key_id text, networks text[], senders text[], messages_hour bigint, messages_day "
 		"bigint, recipients_hour bigint, recipients_day bigint)"},
+	{CONTRACT_ADMIN, "limits_advise(text)",
+		"TABLE(name text, periods bigint, p50 bigint, p99 bigint, max bigint, max_at "
+		"timestamp with time zone, meter_limit bigint, source text, advised bigint, "
+		"outlier boolean)"},
 	{CONTRACT_ADMIN, "limits_set(text, jsonb)", "void"},
 	{CONTRACT_ADMIN, "limits_show(text)",
 		"TABLE(name text, max bigint, source text, used bigint)"},
@@ -101,10 +114,33 @@ const struct contract_function contract_functions[] = {
 		"TABLE(plan text, messages_hour bigint, messages_day bigint, recipients_hour "
 		"bigint, recipients_day bigint, recipients_message bigint, message_bytes bigint)"},
 	{CONTRACT_ADMIN, "plan_set(text, jsonb)", "void"},
+	{CONTRACT_ADMIN, "refusal_explain(text)",
+		"TABLE(at timestamp with time zone, state text, account bigint, name text, "
+		"credential text, enabled boolean, from_address text, client_address text, "
+		"recipients integer, bytes bigint, backend text, queue_id text, rule text, code "
+		"integer, meter text, meter_limit bigint, used bigint, frees_at timestamp with "
+		"time zone, scope text, source text, limit_now bigint, used_now bigint, senders "
+		"text[], sender_count bigint)"},
 	{CONTRACT_ADMIN, "schema_versions()", "TABLE(version integer, name text, checksum text)"},
 	{CONTRACT_ADMIN, "sender_add(text, text)", "boolean"},
 	{CONTRACT_ADMIN, "sender_del(text, text)", "boolean"},
 	{CONTRACT_ADMIN, "sender_list(text, text, integer)", "TABLE(sender text)"},
+	{CONTRACT_ADMIN, "usage_keep(integer, integer)", "TABLE(events integer, refusals integer)"},
+	{CONTRACT_ADMIN,
+		"usage_log(text, bigint, text, text, text, inet, timestamp with time zone, "
+		"timestamp with time zone, integer)",
+		"TABLE(at timestamp with time zone, state text, tid text, account bigint, name "
+		"text, credential text, from_address text, recipients integer, bytes bigint, "
+		"client_address text, backend text, queue text, rule text, code integer, meter "
+		"text, meter_limit bigint, used bigint, reset_s bigint)"},
+	{CONTRACT_ADMIN, "usage_report(text, date, date, text, bigint, text)",
+		"TABLE(period text, account bigint, name text, credential text, label text, "
+		"messages bigint, recipients bigint, bytes bigint, unknown bigint, "
+		"unknown_recipients bigint, unknown_bytes bigint)"},
+	{CONTRACT_ADMIN, "usage_top(text, integer)",
+		"TABLE(name text, account bigint, minute_messages bigint, minute_recipients "
+		"bigint, minute_refusals bigint, hour_messages bigint, hour_recipients bigint, "
+		"hour_refusals bigint)"},
 	{CONTRACT_NOBODY, "account_source(text)",
 		"TABLE(login text, password_hash text, enabled boolean, senders text[], plan "
 		"text)"},

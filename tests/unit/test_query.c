@@ -564,7 +564,8 @@ static void test_the_table_is_whole(void **state)
 		assert_non_null(query_info[i].sql);
 		assert_in_range(query_info[i].parameters, 0, QUERY_PARAMETERS_MAX);
 		for (int p = 1; p <= QUERY_PARAMETERS_MAX; p++) {
-			const char mark[] = {'$', (char)('0' + p), ':', '\0'};
+			char mark[16];
+			snprintf(mark, sizeof mark, "$%d:", p);
 			bool used = strstr(query_info[i].sql, mark) != NULL;
 			if (used != (p <= query_info[i].parameters))
 				fail_msg("%s: parameter %d", query_info[i].name, p);
