@@ -19,8 +19,8 @@ Take = namedtuple("Take", "result meter limit reset taken")
 SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_rehash", "quota_take", "quota_give_back",
                      "changes_since", "changes_clean", "db_epoch",
                      "credential_lookup", "credential_used", "credential_take", "credential_give_back",
-                     "blocks", "block_put", "guard_load", "guard_save",
-                     "usage_put", "refusals_put", "usage_maintain"}
+                     "blocks", "block_put", "guard_load", "guard_save", "takes", "takes_give_back", "lease_take",
+                     "lease_return", "charges", "grants_known", "node_alive", "sessions_hold"}
 ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "account_set_password",
                    "account_set_enabled", "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",
@@ -29,9 +29,13 @@ ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "
                    "account_hashes", "account_delete", "account_rename", "audit_list",
                    "account_export", "account_import", "account_known",
                    "account_auth", "credential_auth", "block_of", "block_add", "block_del", "block_list", "account_source_name", "account_fetch",
-                   "account_source_problems", "schema_versions",
-                   "usage_report", "usage_log", "usage_top", "usage_keep", "usage_maintain", "refusal_explain",
-                   "limits_advise"}
+                   "account_source_problems", "schema_versions", "plan_add", "tenant_set", "tenant_list", "tenant_del",
+                   "account_set_tenant", "domain_set", "domain_list", "domain_del"}
+
+# The books.
+SERVICE_FUNCTIONS |= {"usage_put", "refusals_put", "usage_maintain"}
+ADMIN_FUNCTIONS |= {"usage_report", "usage_log", "usage_top", "usage_keep", "usage_maintain", "refusal_explain",
+                    "limits_advise"}
 
 INVOKERS = {"account_source_watch", "account_source_unwatch"}  # triggers are the owner's of their table to make
 
@@ -100,13 +104,23 @@ def db():
     "SELECT * FROM postern.plan",
     "SELECT * FROM postern.meter",
     "SELECT * FROM postern.schema_version",
-    "UPDATE postern.meter SET hour_messages = 0",
+    "UPDATE postern.meter SET messages = 0",
     "DELETE FROM postern.meter",
     "INSERT INTO postern.plan (name) VALUES ('mine')",
     "TRUNCATE postern.account CASCADE",
     "SELECT nextval('postern.version_number')",
     "SELECT postern.quota_take_at(1, 1, 1, now())",
-    "SELECT postern.meter_turn(1, 0, 1)",
+    "SELECT postern.takes_at(1, 1, '{1}', '{0}', '{}', '{1}', '{1}', '{1}', '{0}', '{}', now())",
+    "SELECT postern.meter_move(1, 1, 1, -1, -1, 0, 0)",
+    "SELECT * FROM postern.tenant",
+    "SELECT * FROM postern.domain",
+    "SELECT * FROM postern.recipient",
+    "UPDATE postern.limit_kind SET window_s = 1",
+    "DELETE FROM postern.lease",
+    "SELECT * FROM postern.session_hold",
+    "SELECT postern.plan_set('default', '{}')",
+    "SELECT postern.tenant_set('mine', '{}')",
+    "SELECT postern.domain_set('mine.test', '{}')",
     "SELECT * FROM postern.credential",
     "SELECT hash FROM postern.credential",
     "UPDATE postern.credential SET revoked_at = NULL",
@@ -222,7 +236,8 @@ def test_lookup_gives_the_contract(db):
     row = lookup(db, "aLICE@example.test")
     assert list(row) == ["account_id", "version", "login", "password_hash", "enabled", "recipients",
                          "message_bytes", "senders", "sender_count", "from_policy", "token",
-                         "password_version"]
+                         "password_version", "sessions", "burst_messages", "burst_recipients", "grace_messages",
+                         "grace_recipients", "grace_bytes", "wants_bytes", "wants_recipients", "leasable"]
     assert row["account_id"] == account_id
     assert row["login"] == "alice@example.test"
     assert row["password_hash"] == HASH
@@ -561,7 +576,8 @@ def test_what_cannot_be_verified_is_not_stored(db, password_hash):
 
 @pytest.mark.parametrize("limits", ['{"messages_hour": -1}', '{"messages_hour": -500}', '{"messages_hour": 1.5}',
                                     '{"messages_hour": "500"}', '{"messages_hour": 1e30}', '{"messages_hour": true}',
-                                    '{"messages_hour": "Unlimited"}', '{"messages_minute": 1}', "[]", "3", '"x"',
+                                    '{"messages_hour": "Unlimited"}', '{"messages_year": 1}',
+                                    '{"messages_hour": 1000000000000001}', '{"sessions": 2147483648}', "[]", "3", '"x"',
                                     '{"recipients_message": 0}', '{"message_bytes": 0}',
                                     '{"recipients_message": 2147483648}'])
 def test_what_is_no_limit_is_refused(db, limits):
@@ -576,9 +592,14 @@ def test_limits_show_tells_where_from_and_what_is_used(db):
     account_id = db.account('{"messages_hour": 7, "messages_day": "unlimited"}')
     db.service.execute("SELECT postern.quota_take(%s, 2, 3)", (account_id,))
     rows = db.admin.execute("SELECT * FROM postern.limits_show(%s)", (db.login(account_id),)).fetchall()
-    assert rows == [("messages_hour", 7, "account", 2), ("messages_day", None, "account", 2),
-                    ("recipients_hour", 1000, "plan", 3), ("recipients_day", 10000, "plan", 3),
-                    ("recipients_message", 100, "plan", None), ("message_bytes", None, "plan", None)]
+    shown = {row[1]: (row[0], *row[3:7]) for row in rows}
+    assert list(shown) == [row[0] for row in db.owner.execute("SELECT name FROM postern.limit_kind ORDER BY number")]
+    assert shown["messages_hour"] == ("account", 7, "own", 2, HOUR)
+    assert shown["messages_day"] == ("account", -1, "own", 2, DAY)
+    assert shown["recipients_hour"] == ("account", 1000, "plan default", 3, HOUR)
+    assert shown["bytes_month"] == ("account", -1, "plan default", 0, 30 * DAY)
+    assert shown["distinct_day"] == ("account", -1, "plan default", None, DAY)
+    assert shown["recipients_message"] == ("account", 100, "plan default", None, None)
 
 
 def test_what_left_the_window_is_not_shown_as_used(db):
@@ -599,7 +620,8 @@ def test_plans(db):
     db.admin.execute("SELECT postern.plan_set('small', '{\"messages_hour\": 2}')")
     assert [db.take(account_id, 1, 1, NOW).result for _ in range(2)] == [0, 1]
     plans = db.admin.execute("SELECT * FROM postern.plan_list()").fetchall()
-    assert ("small", 2, None, None, None, None, 5000) in plans
+    assert ("small", 1, {"messages_hour": 2, "message_bytes": 5000, "on_exceed": "defer", "warn_percent": None,
+                         "grace": {}}) in plans
 
 
 def test_accounts_add_many(db):

@@ -141,7 +141,7 @@ def test_a_change_is_told_once(db, node, change):
     "SELECT postern.plan_set('unused')",
     "SELECT postern.sender_del('{login}', 'nobody@example.test')",
     "UPDATE postern.account SET status = 'disabled' WHERE false",
-    "UPDATE postern.plan SET messages_hour = messages_hour",
+    "UPDATE postern.plan SET limits = limits",
 ])
 def test_what_concerns_no_memory_is_told_to_nobody(db, node, action):
     account_id = db.account()
@@ -193,7 +193,7 @@ def test_more_than_a_thousand_are_everything(db, node):
     assert len(node.heard()) == 1
     changes = node.poll()
     assert (changes[0], len(changes[1])) == (False, 1000)
-    for change in (several.format(1001), "UPDATE postern.plan SET messages_day = 7 WHERE name = 'many'"):
+    for change in (several.format(1001), "UPDATE postern.plan SET limits = '{NULL,7}' WHERE name = 'many'"):
         db.owner.execute(change)
         assert node.heard() == ["*"]
         assert node.poll() == (True, [], [], True)

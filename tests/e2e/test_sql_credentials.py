@@ -57,9 +57,10 @@ def give_back(db, who, taken, messages, recipients):
 
 
 def used(db, who):
-    """Messages and recipients of the present slot: the account's meter, then the credential's."""
-    return db.owner.execute("SELECT hour_messages, hour_recipients FROM postern.meter WHERE account_id = %s"
-                            " ORDER BY credential_id", (who.account,)).fetchall()
+    """Messages and recipients that were taken: the account's meter, then its credentials'."""
+    return db.owner.execute("SELECT messages, recipients FROM postern.meter m WHERE (scope = 1 AND id = %s)"
+                            " OR (scope = 2 AND id IN (SELECT credential_id FROM postern.credential"
+                            " WHERE account_id = %s)) ORDER BY scope, id", (who.account, who.account)).fetchall()
 
 
 # --------------------------------------------------------------------- the rows
@@ -148,8 +149,8 @@ def test_it_goes_with_its_account(db):
     assert take(db, who, 1, 1, NOW).result == 0
     db.service.execute("SELECT postern.credential_used(%s, %s, %s, %s)", ([who.id], [NOW], ["192.0.2.1"], ["a"]))
     db.owner.execute("DELETE FROM postern.account WHERE account_id = %s", (who.account,))
-    for table in ("credential", "credential_use", "meter"):
-        assert one(db.owner, f"SELECT count(*) FROM postern.{table} WHERE credential_id = %s", who.id) == 0
+    for table, column in (("credential", "credential_id"), ("credential_use", "credential_id"), ("meter", "id")):
+        assert one(db.owner, f"SELECT count(*) FROM postern.{table} WHERE {column} = %s", who.id) == 0
 
 
 # ---------------------------------------------------------------- who used it
@@ -318,9 +319,8 @@ def test_concurrent_takes_of_both_kinds_grant_each_limit_exactly(db):
     granted = [row[0] for row in results if row[1] == 0]
     assert len(granted) == 60
     assert granted.count(True) <= 25
-    meters = db.owner.execute("SELECT hour_messages + hour_messages_past FROM postern.meter WHERE account_id = %s"
-                              " ORDER BY credential_id", (account,)).fetchall()
-    assert meters == [(60,), (granted.count(True),)]
+    meters = used(db, Credential(account, number(public), public))
+    assert [meter[0] for meter in meters] == [60, granted.count(True)]
 
 
 def test_concurrent_first_takes_make_one_pair_of_meters(db):
@@ -349,8 +349,7 @@ def test_takes_and_give_backs_of_two_credentials_meet_no_deadlock_and_balance(db
                                           (account, which, taken)).fetchone()[0]
     results = run_writers(db, "postern_service", 6, work)
     assert set(results) <= {0, 1} and results.count(0) > 10
-    assert db.owner.execute("SELECT DISTINCT hour_messages + hour_messages_past FROM postern.meter"
-                            " WHERE account_id = %s", (account,)).fetchall() == [(0,)]
+    assert used(db, Credential(account, 0, None)) == [(0, 0)] * 3
 
 
 @pytest.mark.parametrize("commits, want", [(True, 1), (False, 0)])
@@ -366,13 +365,14 @@ def test_a_take_that_waited_decides_on_what_it_finds(db, commits, want):
         assert join() == want
 
 
-def test_who_is_over_a_limit_takes_no_lock(db):
-    who = credential(db, messages_hour=0)
-    assert take(db, who, 1, 1, NOW).result == 2
+def test_who_may_not_send_takes_no_lock(db):
+    who = credential(db, messages_hour=5)
+    assert take(db, who, 1, 1, NOW).result == 0
+    db.admin.execute("SELECT postern.credential_revoke(%s)", (who.public,))
     with psycopg.connect(db.server.dsn(db.name, pg.USER)) as holder:
-        holder.execute("SELECT FROM postern.meter WHERE account_id = %s FOR UPDATE", (who.account,))
+        holder.execute("SELECT FROM postern.meter WHERE scope = 1 AND id = %s FOR UPDATE", (who.account,))
         with db.connect(pg.USER) as other:
             other.execute("SET lock_timeout = '1s'")
             row = other.execute("SELECT result FROM postern.credential_take_at(%s, %s, 1, 1, to_timestamp(%s))",
                                 (who.account, who.id, NOW)).fetchone()
-            assert row == (2,)
+            assert row == (3,)

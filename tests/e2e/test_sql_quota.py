@@ -213,7 +213,7 @@ def test_the_services_take_uses_the_databases_clock(db):
 def test_takes_stay_hot_and_leave_the_arrays_alone(db):
     account_id = db.account()
     assert db.take(account_id, 1, 1, NOW).result == 0
-    arrays = "SELECT hour_messages_slots, day_recipients_slots FROM postern.meter WHERE account_id = %s"
+    arrays = "SELECT floors, marks FROM postern.meter WHERE scope = 1 AND id = %s"
     before = db.owner.execute(arrays, (account_id,)).fetchone()
     counts = ("SELECT pg_stat_get_xact_tuples_updated('postern.meter'::regclass),"
               " pg_stat_get_xact_tuples_hot_updated('postern.meter'::regclass)")
@@ -324,7 +324,7 @@ def test_a_take_does_not_wait_longer_than_the_lock_timeout(db):
     db.service.execute("SELECT postern.quota_take(%s, 1, 1)", (account_id,))
     with db.connect(pg.USER) as holder, db.connect("postern_service") as waiter:
         with holder.transaction():
-            holder.execute("SELECT FROM postern.meter WHERE account_id = %s FOR UPDATE", (account_id,))
+            holder.execute("SELECT FROM postern.meter WHERE scope = 1 AND id = %s FOR UPDATE", (account_id,))
             with pytest.raises(errors.LockNotAvailable):
                 waiter.execute("SELECT postern.quota_take(%s, 1, 1)", (account_id,))
 
@@ -371,10 +371,10 @@ def test_give_back_after_the_hour_credits_the_day_alone(db):
 def test_give_back_beyond_the_ring_or_ahead_of_it_does_nothing(db):
     account_id = db.account('{"messages_hour": 1}')
     taken = db.take(account_id, 1, 1, NOW).taken
-    assert db.take(account_id, 1, 1, NOW + 2 * DAY).result == 0
+    assert db.take(account_id, 1, 1, NOW + 32 * DAY).result == 0
     assert db.give_back(account_id, taken, 1, 1) is False
-    assert db.give_back(account_id, NOW + 3 * DAY, 1, 1) is False
+    assert db.give_back(account_id, NOW + 33 * DAY, 1, 1) is False
     assert db.give_back(account_id, 0, 1, 1) is False
     assert db.give_back(account_id, 2 ** 62, 1, 1) is False
     assert db.give_back(2 ** 62, taken, 1, 1) is False
-    assert db.take(account_id, 1, 1, NOW + 2 * DAY).result == 1
+    assert db.take(account_id, 1, 1, NOW + 32 * DAY).result == 1
