@@ -236,7 +236,7 @@ BEGIN
 		SELECT timestamptz 'epoch' + least(greatest(u.accepted, 0), 253402300799000) * interval '1 millisecond',
 			timestamptz 'epoch' + least(greatest(u.taken, 0), 253402300799000) * interval '1 millisecond',
 			usage_put.node, u.tid, u.sid, u.account,
-			nullif(u.credential, 0), (to_jsonb(a) ->> 'tenant_id')::bigint, greatest(u.bytes, 0),
+			nullif(u.credential, 0), a.tenant_id, greatest(u.bytes, 0),
 			greatest(u.recipients, 0), CASE WHEN u.unknown THEN 'unknown' ELSE 'accepted' END, a.login,
 			CASE WHEN a.login IS NOT NULL THEN u.sender END,
 			CASE WHEN a.login IS NOT NULL THEN nullif(u.client, '')::inet END,
@@ -277,7 +277,7 @@ BEGIN
 		used, reset_s, code, rule, login, sender, client, meter)
 	SELECT timestamptz 'epoch' + least(greatest(u.at, 0), 253402300799000) * interval '1 millisecond',
 		refusals_put.node, u.tid, u.sid, nullif(u.account, 0), nullif(u.credential, 0),
-		(to_jsonb(a) ->> 'tenant_id')::bigint, CASE WHEN u.meter <> '' THEN u.meter_limit END,
+		a.tenant_id, CASE WHEN u.meter <> '' THEN u.meter_limit END,
 		CASE WHEN u.meter <> '' THEN u.used END, CASE WHEN u.meter <> '' THEN u.reset_s END,
 		u.code, u.rule, a.login,
 		CASE WHEN a.login IS NOT NULL OR u.account = 0 THEN u.sender END,
