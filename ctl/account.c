@@ -186,7 +186,7 @@ struct account_rows {
 	"account_id, account AS login, enabled, has_password AS password, plan, "                 \
 	"pg_catalog.to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS " \
 	"created_at, version, coalesce(from_policy, 'listener') AS from_policy, token, "          \
-	"sender_count FROM postern.account_show($1)"
+	"sender_count, tenant FROM postern.account_show($1)"
 
 static void show_json(const struct ctl *ctl, const struct account_rows *rows)
 {
@@ -210,12 +210,8 @@ static void show_json(const struct ctl *ctl, const struct account_rows *rows)
 static void show_plain(const struct ctl *ctl, const struct account_rows *rows)
 {
 	for (int column = 0; column < PQnfields(rows->account); column++) {
-		const char *value = PQgetvalue(rows->account, 0, column);
-
-		if (PQftype(rows->account, column) == 16) /* boolean */
-			value = value[0] == 't' ? "yes" : "no";
 		(void)printf("%-14s", PQfname(rows->account, column));
-		output_plain(stdout, value);
+		output_field(stdout, rows->account, 0, column);
 		(void)fputc('\n', stdout);
 	}
 	for (int row = 0; row < PQntuples(rows->senders); row++) {

@@ -6,7 +6,10 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_SERVICE, "account_lookup(text)",
 		"TABLE(account_id bigint, version bigint, login text, password_hash text, enabled "
 		"boolean, recipients integer, message_bytes bigint, senders text[], sender_count "
-		"integer, from_policy text, token text, password_version bigint)"},
+		"integer, from_policy text, token text, password_version bigint, sessions bigint, "
+		"burst_messages bigint, burst_recipients bigint, grace_messages bigint, "
+		"grace_recipients bigint, grace_bytes bigint, wants_bytes boolean, "
+		"wants_recipients boolean, leasable boolean)"},
 	{CONTRACT_SERVICE, "account_rehash(bigint, bigint, text, text)", "boolean"},
 	{CONTRACT_SERVICE, "block_put(text, bigint, text)", "boolean"},
 	{CONTRACT_SERVICE, "blocks()", "TABLE(now_s bigint, list text)"},
@@ -14,6 +17,10 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_SERVICE, "changes_since(text)",
 		"TABLE(cursor text, everything boolean, accounts bigint[], credentials bigint[], "
 		"blocks boolean, epoch text)"},
+	{CONTRACT_SERVICE,
+		"charges(bigint, bigint[], text[], bigint[], bigint[], text[], integer[], "
+		"integer[], bigint[])",
+		"bigint"},
 	{CONTRACT_BOTH, "contract()", "integer"},
 	{CONTRACT_SERVICE, "credential_give_back(bigint, bigint, bigint, integer, integer)",
 		"boolean"},
@@ -26,8 +33,18 @@ const struct contract_function contract_functions[] = {
 		"bigint)"},
 	{CONTRACT_SERVICE, "credential_used(bigint[], bigint[], text[], text[])", "bigint"},
 	{CONTRACT_BOTH, "db_epoch()", "text"},
+	{CONTRACT_SERVICE, "grants_known(bigint, bigint[])", "bigint[]"},
 	{CONTRACT_SERVICE, "guard_load(integer, integer)", "TABLE(seed bytea, records bytea)"},
 	{CONTRACT_SERVICE, "guard_save(jsonb, bigint)", "bigint"},
+	{CONTRACT_SERVICE, "lease_return(bigint[], integer[], integer[], bigint[])",
+		"TABLE(number integer, returned boolean)"},
+	{CONTRACT_SERVICE,
+		"lease_take(bigint, bigint, bigint, bigint, text, integer, integer, bigint, "
+		"integer, integer, bigint, integer)",
+		"TABLE(result integer, meter text, meter_limit bigint, used bigint, reset_s "
+		"bigint, receipt text, warned text, lease bigint, messages integer, recipients "
+		"integer, bytes bigint, ttl_s integer)"},
+	{CONTRACT_SERVICE, "node_alive(bigint, text)", "integer"},
 	{CONTRACT_SERVICE, "quota_give_back(bigint, bigint, integer, integer)", "boolean"},
 	{CONTRACT_SERVICE, "quota_take(bigint, integer, integer)",
 		"TABLE(result integer, meter text, meter_limit bigint, reset_s bigint, taken_s "
@@ -37,6 +54,16 @@ const struct contract_function contract_functions[] = {
 		"text[], text[], integer[], text[], bigint[], bigint[], bigint[])",
 		"void"},
 	{CONTRACT_SERVICE, "sender_owned(bigint, text)", "boolean"},
+	{CONTRACT_SERVICE, "sessions_hold(bigint, bigint[], integer[])",
+		"TABLE(number integer, granted boolean, session_limit bigint)"},
+	{CONTRACT_SERVICE,
+		"takes(bigint, bigint, bigint[], bigint[], text[], integer[], integer[], bigint[], "
+		"integer[], bigint[])",
+		"TABLE(number integer, result integer, meter text, meter_limit bigint, used "
+		"bigint, reset_s bigint, receipt text, warned text)"},
+	{CONTRACT_SERVICE,
+		"takes_give_back(text[], integer[], integer[], bigint[], integer[], bigint[])",
+		"TABLE(number integer, returned boolean)"},
 	{CONTRACT_BOTH, "usage_maintain()", "boolean"},
 	{CONTRACT_SERVICE,
 		"usage_put(bigint, bigint, bigint, bigint[], bigint[], bigint[], bigint[], text[], "
@@ -65,10 +92,11 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_ADMIN, "account_set_from_policy(text, text)", "void"},
 	{CONTRACT_ADMIN, "account_set_password(text, text)", "void"},
 	{CONTRACT_ADMIN, "account_set_plan(text, text)", "void"},
+	{CONTRACT_ADMIN, "account_set_tenant(text, text)", "void"},
 	{CONTRACT_ADMIN, "account_show(text)",
 		"TABLE(account_id bigint, account text, enabled boolean, has_password boolean, "
 		"plan text, created_at timestamp with time zone, version bigint, sender_count "
-		"bigint, from_policy text, token text)"},
+		"bigint, from_policy text, token text, tenant text)"},
 	{CONTRACT_ADMIN, "account_source_name()", "text"},
 	{CONTRACT_ADMIN, "account_source_problems()",
 		"TABLE(kind text, detail text, accounts bigint)"},
@@ -87,7 +115,7 @@ const struct contract_function contract_functions[] = {
 		"TABLE(network text, until timestamp with time zone, reason text)"},
 	{CONTRACT_ADMIN,
 		"credential_add(text, text, text, bytea, text, text[], text[], timestamp with time "
-		"zone, bigint, bigint, bigint, bigint)",
+		"zone, bigint, bigint, bigint, bigint, jsonb)",
 		"bigint"},
 	{CONTRACT_ADMIN, "credential_auth(text, inet)",
 		"TABLE(account_id bigint, state text, here boolean, key_id text, hash bytea)"},
@@ -102,17 +130,23 @@ const struct contract_function contract_functions[] = {
 		"with time zone, expires_at timestamp with time zone, revoked_at timestamp with "
 		"time zone, used_at timestamp with time zone, used_address inet, used_client text, "
 		"key_id text, networks text[], senders text[], messages_hour bigint, messages_day "
-		"bigint, recipients_hour bigint, recipients_day bigint)"},
+		"bigint, recipients_hour bigint, recipients_day bigint, limits jsonb)"},
+	{CONTRACT_ADMIN, "domain_del(text)", "boolean"},
+	{CONTRACT_ADMIN, "domain_list()", "TABLE(name text, plan text, settings jsonb)"},
+	{CONTRACT_ADMIN, "domain_set(text, jsonb)", "void"},
+	{CONTRACT_ADMIN, "limit_kinds()",
+		"TABLE(number integer, name text, label text, unit text, window_s integer)"},
 	{CONTRACT_ADMIN, "limits_advise(text)",
 		"TABLE(name text, periods bigint, p50 bigint, p99 bigint, max bigint, max_at "
 		"timestamp with time zone, meter_limit bigint, source text, advised bigint, "
 		"outlier boolean)"},
 	{CONTRACT_ADMIN, "limits_set(text, jsonb)", "void"},
 	{CONTRACT_ADMIN, "limits_show(text)",
-		"TABLE(name text, max bigint, source text, used bigint)"},
-	{CONTRACT_ADMIN, "plan_list()",
-		"TABLE(plan text, messages_hour bigint, messages_day bigint, recipients_hour "
-		"bigint, recipients_day bigint, recipients_message bigint, message_bytes bigint)"},
+		"TABLE(scope text, name text, label text, meter_limit bigint, source text, used "
+		"bigint, window_s integer, frees_at timestamp with time zone, action text)"},
+	{CONTRACT_ADMIN, "limits_warnings(text)", "TABLE(scope text, warn_percent integer)"},
+	{CONTRACT_ADMIN, "plan_add(text, jsonb)", "void"},
+	{CONTRACT_ADMIN, "plan_list()", "TABLE(name text, accounts bigint, settings jsonb)"},
 	{CONTRACT_ADMIN, "plan_set(text, jsonb)", "void"},
 	{CONTRACT_ADMIN, "refusal_explain(text)",
 		"TABLE(at timestamp with time zone, state text, account bigint, name text, "
@@ -125,6 +159,11 @@ const struct contract_function contract_functions[] = {
 	{CONTRACT_ADMIN, "sender_add(text, text)", "boolean"},
 	{CONTRACT_ADMIN, "sender_del(text, text)", "boolean"},
 	{CONTRACT_ADMIN, "sender_list(text, text, integer)", "TABLE(sender text)"},
+	{CONTRACT_ADMIN, "tenant_del(text)", "void"},
+	{CONTRACT_ADMIN, "tenant_list()",
+		"TABLE(name text, parent text, plan text, enabled boolean, accounts bigint, "
+		"settings jsonb)"},
+	{CONTRACT_ADMIN, "tenant_set(text, jsonb)", "void"},
 	{CONTRACT_ADMIN, "usage_keep(integer, integer)", "TABLE(events integer, refusals integer)"},
 	{CONTRACT_ADMIN,
 		"usage_log(text, bigint, text, text, text, inet, timestamp with time zone, "

@@ -162,7 +162,7 @@ static PGresult *add(struct ctl *ctl, const char *login, const struct fresh *fre
 		"SELECT postern.credential_add($1, $2, $3, $4::pg_catalog.bytea, $5, "
 		"$6::pg_catalog.text[], $7::pg_catalog.text[], coalesce("
 		"pg_catalog.clock_timestamp() + $8::pg_catalog.interval, "
-		"$9::pg_catalog.timestamptz), $10::pg_catalog.jsonb)",
+		"$9::pg_catalog.timestamptz), limits => $10::pg_catalog.jsonb)",
 		10, values, status);
 out:
 	free(limits);
@@ -241,10 +241,8 @@ static const char *public_id(const struct ctl *ctl)
 
 static void print_value(const PGresult *rows, int column)
 {
-	const char *value = PQgetvalue(rows, 0, column);
-
 	(void)printf("%-17s", PQfname(rows, column));
-	output_plain(stdout, PQgetisnull(rows, 0, column) ? "-" : value);
+	output_field(stdout, rows, 0, column);
 	(void)fputc('\n', stdout);
 }
 

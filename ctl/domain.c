@@ -6,13 +6,13 @@
 static const struct subject domain = {
 	.noun = "domain",
 	.takes = SETTINGS_INHERIT | SETTINGS_PLAN,
-	.list = "SELECT name AS domain, settings FROM postern.domain_list() "
+	.list = "SELECT name AS domain, plan, settings FROM postern.domain_list() "
 		"WHERE name = pg_catalog.lower($1) OR $1 IS NULL",
 	.add = "SELECT postern.domain_set($1, $2::pg_catalog.jsonb) WHERE NOT EXISTS ("
 	       "SELECT FROM postern.domain_list() WHERE name = pg_catalog.lower($1))",
 	.set = "SELECT postern.domain_set($1, $2::pg_catalog.jsonb) FROM postern.domain_list() "
 	       "WHERE name = pg_catalog.lower($1)",
-	.del = "SELECT postern.domain_del($1)",
+	.del = "SELECT gone FROM postern.domain_del($1) AS gone WHERE gone",
 };
 
 int ctl_domain_add(struct ctl *ctl)

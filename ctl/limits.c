@@ -39,13 +39,13 @@ int ctl_limits_set(struct ctl *ctl)
 /* ------------------------------------------------------------------------ ask */
 
 /* Of the bars, in their order; a table and JSON have LIMITS_TABLE. */
-enum column { SCOPE, LABEL, USED, MAX, SOURCE, OCTETS, FREES_S };
-enum { WARN_PERCENT = 80 };
+enum column { SCOPE, LABEL, USED, MAX, SOURCE, OCTETS, FREES_S, WARN };
+enum { WARN_USUAL = 80 }; /* where the plan says nothing */
 
 #define LIMITS_BARS                                                                        \
 	"s.scope, s.label, s.used, CASE WHEN s.meter_limit <> -1 THEN s.meter_limit END, " \
-	"s.source, k.unit = 'bytes', greatest(0, pg_catalog.ceil(pg_catalog.date_part("    \
-	"'epoch', s.frees_at - pg_catalog.clock_timestamp())))::int8"
+	"s.source, k.unit = 'bytes', pg_catalog.ceil(pg_catalog.date_part("                \
+	"'epoch', s.frees_at - pg_catalog.clock_timestamp()))::int8, w.warn_percent"
 #define LIMITS_TABLE                                                                           \
 	"s.scope, s.name AS limit, s.used, "                                                   \
 	"CASE WHEN s.meter_limit <> -1 THEN s.meter_limit END AS max, s.window_s, "            \
@@ -55,6 +55,7 @@ enum { WARN_PERCENT = 80 };
 	" FROM postern.limits_show($1) WITH ORDINALITY s (scope, name, label, meter_limit, " \
 	"source, used, window_s, frees_at, action, number) "                                 \
 	"LEFT JOIN postern.limit_kinds() k ON k.name = s.name "                              \
+	"LEFT JOIN postern.limits_warnings($1) w ON w.scope = s.scope "                      \
 	"WHERE ($2::text IS NULL OR s.scope = $2) AND (s.meter_limit <> -1 OR $3::boolean) " \
 	"ORDER BY s.number"
 
@@ -74,9 +75,12 @@ PGresult *limits_ask(struct ctl *ctl, const char *login, const char *scope, int 
 		3, values, status_out);
 }
 
+/* 0 for null, and for a time that has just passed. */
 static uint64_t number(const PGresult *limits, int row, enum column column)
 {
-	return strtoull(PQgetvalue(limits, row, column), NULL, 10);
+	const char *text = PQgetvalue(limits, row, column);
+
+	return text[0] == '-' ? 0 : strtoull(text, NULL, 10);
 }
 
 /* ----------------------------------------------------------------------- bars */
@@ -175,7 +179,9 @@ static void draw_row(const PGresult *limits, int row, const struct layout *layou
 	(void)printf("  %-*s  ", layout->label, PQgetvalue(limits, row, LABEL));
 	if (texts.bar) {
 		bars_draw(stdout, &layout->style, layout->bar, number(limits, row, USED),
-			number(limits, row, MAX), WARN_PERCENT);
+			number(limits, row, MAX),
+			PQgetisnull(limits, row, WARN) == 0 ? (unsigned)number(limits, row, WARN)
+							    : WARN_USUAL);
 		(void)printf(
 			"  %*s  %*s", layout->amount, texts.amount, layout->percent, texts.percent);
 		if (layout->with_frees && (layout->with_source || texts.frees[0] != '\0'))

@@ -91,6 +91,11 @@ static const char *cell(const PGresult *rows, int row, int column)
 	return value;
 }
 
+void output_field(FILE *to, const PGresult *rows, int row, int column)
+{
+	output_plain(to, cell(rows, row, column));
+}
+
 void output_table(FILE *to, const PGresult *rows, bool heading)
 {
 	int first = heading ? -1 : 0; /* row -1: the names */

@@ -29,6 +29,9 @@ void output_json_row(FILE *to, const PGresult *rows, int row);
 /* Writes text with every control character as \xNN. */
 void output_plain(FILE *to, const char *text);
 
+/* Writes a field for people: yes or no, - for null. */
+void output_field(FILE *to, const PGresult *rows, int row, int column);
+
 /* Writes rows in aligned columns; heading tells whether the columns' names come first. */
 void output_table(FILE *to, const PGresult *rows, bool heading);
 

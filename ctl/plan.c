@@ -14,9 +14,12 @@ static const struct subject plan = {
 	.list = "SELECT name AS plan, accounts, settings FROM postern.plan_list() "
 		"WHERE name = $1 OR $1 IS NULL",
 	.add = "SELECT postern.plan_add($1, $2::pg_catalog.jsonb)",
-	/* plan_set() would make one. */
-	.set = "SELECT postern.plan_set($1, $2::pg_catalog.jsonb) FROM postern.plan_list() "
-	       "WHERE name = $1",
+	/* plan_set() alone would make one. */
+	/* It takes grace as a whole, where here one limit of it may be named. */
+	.set = "SELECT postern.plan_set($1, $2::pg_catalog.jsonb || "
+	       "CASE WHEN $2::pg_catalog.jsonb ? 'grace' THEN pg_catalog.jsonb_build_object("
+	       "'grace', settings -> 'grace' || ($2::pg_catalog.jsonb -> 'grace')) "
+	       "ELSE '{}' END) FROM postern.plan_list() WHERE name = $1",
 };
 
 int ctl_plan_add(struct ctl *ctl)

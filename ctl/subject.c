@@ -182,7 +182,7 @@ static int show_plain(struct ctl *ctl, const PGresult *rows)
 		return status;
 	for (int column = 0; column < last; column++) {
 		(void)printf("%-24s", PQfname(rows, column));
-		output_plain(stdout, PQgetvalue(rows, 0, column));
+		output_field(stdout, rows, 0, column);
 		(void)fputc('\n', stdout);
 	}
 	for (int row = 0; row < PQntuples(settings); row++) {

@@ -15,7 +15,8 @@
 static const struct subject tenant = {
 	.noun = "tenant",
 	.takes = SETTINGS_INHERIT | SETTINGS_PLAN | SETTINGS_TENANT,
-	.list = "SELECT name AS tenant, accounts, settings FROM postern.tenant_list() "
+	.list = "SELECT name AS tenant, parent, plan, enabled, accounts, settings "
+		"FROM postern.tenant_list() "
 		"WHERE name = $1 OR $1 IS NULL",
 	.add = "SELECT postern.tenant_set($1, $2::pg_catalog.jsonb) "
 	       "WHERE NOT EXISTS (SELECT FROM postern.tenant_list() WHERE name = $1)",

@@ -21,12 +21,18 @@
 #define FOREIGN "pg_catalog.left(n.nspname, 3) <> 'pg_' AND n.nspname <> 'information_schema'"
 
 /* That nothing was lost: a restore may leave out triggers, and a hand may have switched one off. */
-#define TRIGGERS                                                                                 \
-	"('account', 'bump'), ('account', 'note_update'), ('account', 'note_delete'), "          \
-	"('account', 'source_guard'), ('sender', 'source_guard'), "                              \
-	"('sender', 'bump_insert'), ('sender', 'bump_update'), ('sender', 'bump_delete'), "      \
-	"('plan', 'bump'), ('plan', 'note_update'), "                                            \
-	"('credential', 'bump'), ('credential', 'note_update'), ('credential', 'note_delete'), " \
+#define TRIGGERS                                                                                   \
+	"('account', 'bump'), ('account', 'note_update'), ('account', 'note_delete'), "            \
+	"('account', 'source_guard'), ('account', 'meter_gone'), ('sender', 'source_guard'), "     \
+	"('sender', 'bump_insert'), ('sender', 'bump_update'), ('sender', 'bump_delete'), "        \
+	"('plan', 'bump'), ('plan', 'changed'), ('plan', 'note_update'), ('tenant', 'bump'), "     \
+	"('tenant', 'changed'), ('tenant', 'note_update'), ('tenant', 'meter_gone'), ('domain', "  \
+	"'bump'), "                                                                                \
+	"('domain', 'changed'), ('domain', 'note_insert'), ('domain', 'note_update'), ('domain', " \
+	"'note_delete'), ('domain', 'meter_gone'), ('limit_kind', 'changed'), "                    \
+	"('credential', 'bump'), ('credential', 'note_update'), ('credential', 'note_delete'), "   \
+	"('credential', 'limits_insert'), ('credential', 'limits_update'), "                       \
+	"('credential', 'meter_gone'), "                                                           \
 	"('block', 'note_insert'), ('block', 'note_update'), ('block', 'note_delete')"
 
 const struct verify_check verify_checks[] = {
@@ -162,7 +168,8 @@ const struct verify_check verify_checks[] = {
 		.fine = "changes are noted, versions drawn and the audit written",
 		.sql = "WITH wanted (relation, name) AS (VALUES " TRIGGERS " UNION ALL "
 		       "SELECT r, 'audit_' || e FROM pg_catalog.unnest(ARRAY['account', 'sender', "
-		       "'plan', 'credential', 'block']) r CROSS JOIN pg_catalog.unnest(ARRAY["
+		       "'plan', 'credential', 'block', 'tenant', 'domain']) r CROSS JOIN "
+		       "pg_catalog.unnest(ARRAY["
 		       "'insert', 'update', 'delete']) e) "
 		       "SELECT 'postern.' || w.relation || CASE WHEN t.oid IS NULL THEN "
 		       "' has no trigger ' ELSE ' has its trigger off: ' END || w.name, "
@@ -216,7 +223,7 @@ const struct verify_check verify_checks[] = {
 		       "CASE kind WHEN 'hash' THEN 'Give them new passwords; docs/passwords.md "
 		       "tells "
 		       "which hashes are taken.' WHEN 'login' THEN 'Write them in lower case, "
-		       "without spaces.' ELSE 'postern.plan_set() makes one.' END "
+		       "without spaces.' ELSE 'posternctl plan add makes one.' END "
 		       "FROM postern.account_source_problems() WHERE $1::jsonb IS NOT NULL"},
 	{.name = "settings",
 		.fine = "the service has its time-outs, its isolation level and durable commits",
@@ -242,6 +249,22 @@ const struct verify_check verify_checks[] = {
 		       "ORDER BY d.setdatabase DESC LIMIT 1) s ON true "
 		       "WHERE (s.value IS NULL OR s.value ~ w.bad) AND $1::jsonb IS NOT NULL "
 		       "ORDER BY 1"},
+	{.name = "partitions",
+		.fine = "the books have their days ahead",
+		.note = true,
+		.sql = "SELECT 'the partitions of postern.' || c.relname || ' end ' || "
+		       "coalesce('at ' || e.ends, 'before they began'), "
+		       "'auth makes them while it runs; SELECT postern.usage_maintain(); does it "
+		       "now.' FROM pg_catalog.pg_class c "
+		       "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+		       "LEFT JOIN LATERAL (SELECT max((pg_catalog.regexp_match("
+		       "pg_catalog.pg_get_expr(p.relpartbound, p.oid), "
+		       "'TO \\(''([^'']+)''\\)'))[1]::timestamptz) AS ends "
+		       "FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p "
+		       "ON p.oid = i.inhrelid WHERE i.inhparent = c.oid) e ON true "
+		       "WHERE n.nspname = 'postern' AND c.relkind = 'p' "
+		       "AND coalesce(e.ends, '-infinity') < pg_catalog.now() + "
+		       "interval '2 days' AND $1::jsonb IS NOT NULL ORDER BY 1"},
 	{.name = "durability",
 		.fine = "what was granted outlives a crash of the server",
 		.note = true,

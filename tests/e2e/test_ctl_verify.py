@@ -16,7 +16,7 @@ from test_ctl import CONFIG, ROOT, UNAVAILABLE, run
 from test_sql import HASH
 
 NAMES = ["schema", "role", "server", "functions", "definers", "execute", "roles", "tables", "triggers", "source",
-         "accounts", "settings", "durability", "migrations", "contract", "clock"]
+         "accounts", "settings", "partitions", "durability", "migrations", "contract", "clock"]
 
 
 class Scratch:
@@ -131,6 +131,10 @@ BROKEN = [
      "postern_service may make temporary tables", "REVOKE TEMPORARY"),
     ("DROP TRIGGER note_delete ON postern.credential", "triggers",
      "postern.credential has no trigger note_delete", "sql/"),
+    ("DROP TRIGGER note_update ON postern.tenant", "triggers", "postern.tenant has no trigger note_update", "sql/"),
+    ("ALTER TABLE postern.domain DISABLE TRIGGER changed", "triggers", "its trigger off: changed", "ENABLE TRIGGER changed;"),
+    ("DROP FUNCTION postern.takes(bigint, bigint, bigint[], bigint[], text[], int[], int[], bigint[], int[], bigint[])",
+     "functions", "there is no function postern.takes(bigint, ", "db migrate"),
     ("ALTER TABLE postern.sender DISABLE TRIGGER audit_insert", "triggers", "its trigger off: audit_insert",
      "ENABLE TRIGGER audit_insert;"),
     ("DELETE FROM postern.schema_version WHERE version = (SELECT max(version) FROM postern.schema_version)", "migrations",
@@ -199,6 +203,16 @@ def test_what_it_says_to_do_mends_it(scratch):
     assert len(found) == 9, found  # of PUBLIC both roles have it
     scratch.sql(*[row[2] for row in found])
     assert scratch.verify()
+
+
+def test_days_that_are_not_ahead_are_noted(scratch):
+    scratch.sql("DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid FROM pg_inherits i JOIN pg_class c"
+                " ON c.oid = i.inhrelid WHERE inhparent = 'postern.usage_event'::regclass AND c.relname ~ '_[0-9]{8}$'"
+                " AND to_date(right(c.relname, 8), 'YYYYMMDD') > current_date LOOP EXECUTE 'DROP TABLE ' || part; END LOOP; END $$")
+    found = [row for row in scratch.found(verdict="note", status=0) if row[0] == "partitions"]
+    assert len(found) == 1 and "the partitions of postern.usage_event end at 2" in found[0][1], found
+    scratch.sql("SELECT postern.usage_maintain()")
+    assert [row for row in scratch.verify() if row["check"] == "partitions"][0]["verdict"] == "ok"
 
 
 # ------------------------------------------------------------------ the wrong place
