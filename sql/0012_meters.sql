@@ -276,22 +276,30 @@ ALTER TABLE meter RENAME TO meter_before;
 ALTER TABLE meter_before RENAME CONSTRAINT meter_pkey TO meter_before_pkey;
 
 -- One row a subject.  Of each quantity one sum that only grows, and of each ring its marks: what the sum was
--- when the present slot began, when the one before began, and so on; the last of them, when the oldest slot
--- that counts began, is in floors too, by the number of the kind.  So a window holds sum - floor, and a
--- take adds to four numbers.  The marks are compressed and come last: a take leaves them alone.  No index on
--- what changes, and room in the page: updates stay HOT and their WAL short.
+-- when the present slot began, when the one before began, and so on to the oldest slot that counts, whose
+-- mark is the floor: a window holds sum - floor.  What limits make of the floors stands in the tops: how high
+-- a sum may come without a closer look.  So a take compares and adds to three numbers, however many windows
+-- there are, and leaves the marks alone, which come last and are mostly stored apart.  No index on what
+-- changes, and room in the page: updates stay HOT and their WAL short.
 CREATE TABLE meter (
 	scope int NOT NULL CHECK (scope BETWEEN 1 AND 4), -- 1 account, 2 credential, 3 domain, 4 tenant
-	id bigint NOT NULL,
 	slot int NOT NULL,                           -- the present one: unix time / 150
+	id bigint NOT NULL,
 	messages bigint NOT NULL DEFAULT 0,
 	recipients bigint NOT NULL DEFAULT 0,
 	bytes bigint NOT NULL DEFAULT 0,
 	fresh bigint NOT NULL DEFAULT 0,             -- new recipients
-	floors bigint[] NOT NULL,
+	stamp bigint NOT NULL DEFAULT 0,             -- the version of the limits that the tops were made of
+	top_messages bigint NOT NULL DEFAULT 0,
+	top_recipients bigint NOT NULL DEFAULT 0,
+	top_bytes bigint NOT NULL DEFAULT 0,
+	begun_messages bigint NOT NULL DEFAULT 0,    -- the sums when the present slot began
+	begun_recipients bigint NOT NULL DEFAULT 0,
+	begun_bytes bigint NOT NULL DEFAULT 0,
+	begun_fresh bigint NOT NULL DEFAULT 0,
 	marks bigint[] NOT NULL,
 	PRIMARY KEY (scope, id)
-) WITH (fillfactor = 60);
+) WITH (fillfactor = 60, toast_tuple_target = 512);
 
 -- Whom a subject that limits distinct or new recipients wrote to.  hash: what the node makes of account and
 -- address.  Its meter's lock is that of these rows.
@@ -314,15 +322,6 @@ CREATE TABLE grant_batch (
 );
 CREATE INDEX grant_batch_at ON grant_batch USING brin (at);
 
--- How many marks there are, and how many floors.
-CREATE FUNCTION meter_empty(OUT floors bigint[], OUT marks bigint[])
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
-BEGIN
-	SELECT array_fill(0::bigint, ARRAY[max(k.number)]), array_fill(0::bigint, ARRAY[max(k.first + k.slots)])
-	INTO floors, marks FROM limit_kind k WHERE k.first IS NOT NULL;
-END
-$$;
-
 -- What the meters before counted: hours and days as they are, and of the month what the day holds, as if
 -- it were of the present slot.
 CREATE FUNCTION meter_converted(present bigint, past bigint, total bigint, slots int[]) RETURNS bigint[]
@@ -333,12 +332,11 @@ BEGIN
 END
 $$;
 
-INSERT INTO meter (scope, id, slot, messages, recipients, floors, marks)
+INSERT INTO meter (scope, id, slot, messages, recipients, begun_messages, begun_recipients, marks)
 SELECT CASE m.credential_id WHEN 0 THEN 1 ELSE 2 END, CASE m.credential_id WHEN 0 THEN m.account_id ELSE m.credential_id END,
 	m.slot, t.messages, t.recipients,
-	ARRAY[t.messages - m.hour_messages - m.hour_messages_past, t.messages - m.day_messages - m.day_messages_past, 0,
-		t.recipients - m.hour_recipients - m.hour_recipients_past,
-		t.recipients - m.day_recipients - m.day_recipients_past, 0, 0, 0, 0, 0, 0, 0],
+	greatest(t.messages - m.hour_messages, t.messages - m.day_messages),
+	greatest(t.recipients - m.hour_recipients, t.recipients - m.day_recipients),
 	meter_converted(m.hour_messages, m.hour_messages_past, t.messages, m.hour_messages_slots)
 		|| meter_converted(m.day_messages, m.day_messages_past, t.messages, m.day_messages_slots)
 		|| array_fill(0::bigint, ARRAY[61])
@@ -388,33 +386,71 @@ $$;
 
 -- A meter as it is in another slot.  Backwards: whatever a ring holds counts as of the present slot.  A
 -- kind that was added since begins here.
-CREATE FUNCTION meter_turned(m meter, slot int, OUT floors bigint[], OUT marks bigint[])
+CREATE FUNCTION meter_turned(INOUT m meter, target int)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
 DECLARE
 	k limit_kind;
-	sum bigint;
+	total bigint;
+	marks bigint[] := m.marks;
 	ring bigint[];
 	steps int;
+	begun bigint[] := '{0,0,0,0}';
 BEGIN
-	floors := m.floors;
-	marks := m.marks;
 	FOR k IN SELECT * FROM limit_kind l WHERE l.first IS NOT NULL ORDER BY l.first LOOP
-		sum := meter_sum(m, k.quantity);
+		total := meter_sum(m, k.quantity);
 		ring := m.marks[k.first:k.first + k.slots];
-		steps := slot / (k.slot_s / 150) - m.slot / (k.slot_s / 150);
-		IF cardinality(ring) <= k.slots OR m.floors[k.number] IS NULL OR steps > k.slots THEN
-			ring := array_fill(sum, ARRAY[k.slots + 1]);
+		steps := target / (k.slot_s / 150) - m.slot / (k.slot_s / 150);
+		IF cardinality(ring) <= k.slots OR ring[k.slots + 1] IS NULL OR steps > k.slots THEN
+			ring := array_fill(total, ARRAY[k.slots + 1]);
 		ELSIF steps < 0 THEN
 			ring := array_fill(ring[k.slots + 1], ARRAY[k.slots + 1]);
 		ELSIF steps > 0 THEN
-			ring := array_fill(sum, ARRAY[steps]) || ring[1:k.slots + 1 - steps];
-		ELSE
-			CONTINUE;
+			ring := array_fill(total, ARRAY[steps]) || ring[1:k.slots + 1 - steps];
 		END IF;
 		marks[k.first:k.first + k.slots] := ring;
-		floors[k.number] := ring[k.slots + 1];
+		steps := array_position('{messages,recipients,bytes,new_recipients}', k.quantity);
+		begun[steps] := greatest(begun[steps], ring[1]);
 	END LOOP;
+	m.slot := target;
+	m.marks := marks;
+	m.stamp := 0;
+	m.begun_messages := begun[1];
+	m.begun_recipients := begun[2];
+	m.begun_bytes := begun[3];
+	m.begun_fresh := begun[4];
+END
+$$;
+
+-- A meter of the present slot with the tops that follow from limits.  A line of warning that is still ahead
+-- is a top; whoever limits who the recipients are has each take looked at.
+CREATE FUNCTION meter_topped(INOUT m meter, limits bigint[], warn int, version bigint)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+DECLARE
+	k limit_kind;
+	total bigint;
+	base bigint;
+	line bigint;
+	tops bigint[] := array_fill(9000000000000000000, ARRAY[3]);
+BEGIN
+	FOR k IN SELECT * FROM limit_kind l
+		WHERE l.number <= cardinality(limits) AND (l.first IS NOT NULL OR l.quantity = 'distinct')
+	LOOP
+		CONTINUE WHEN (limits[k.number] >= 0) IS NOT TRUE;
+		IF k.quantity IN ('new_recipients', 'distinct') THEN
+			tops := '{-1,-1,-1}';
+			EXIT;
+		END IF;
+		total := meter_sum(m, k.quantity);
+		base := coalesce(m.marks[k.first + k.slots], total);
+		line := coalesce(ceil(warn * limits[k.number] / 100.0)::bigint, 0);
+		line := CASE WHEN total - base < line THEN line - 1 ELSE limits[k.number] END;
+		tops[array_position('{messages,recipients,bytes}', k.quantity)] :=
+			least(tops[array_position('{messages,recipients,bytes}', k.quantity)], base + line);
+	END LOOP;
+	m.stamp := version;
+	m.top_messages := tops[1];
+	m.top_recipients := tops[2];
+	m.top_bytes := tops[3];
 END
 $$;
 
@@ -442,14 +478,13 @@ DECLARE
 	k limit_kind;
 	sum bigint := meter_sum(m, quantity);
 	marks bigint[] := m.marks;
-	floors bigint[] := m.floors;
 	moved bigint := n;
 	age int;
 BEGIN
 	known := false;
 	FOR k IN SELECT * FROM limit_kind l WHERE l.first IS NOT NULL AND l.quantity = meter_shifted.quantity LOOP
 		age := m.slot / (k.slot_s / 150) - taken / (k.slot_s / 150);
-		IF age <= k.slots AND floors[k.number] IS NOT NULL THEN
+		IF age <= k.slots AND marks[k.first + k.slots] IS NOT NULL THEN
 			known := true;
 			IF n < 0 THEN
 				moved := -least(-moved, greatest(0,
@@ -462,21 +497,28 @@ BEGIN
 	END IF;
 	FOR k IN SELECT * FROM limit_kind l WHERE l.first IS NOT NULL AND l.quantity = meter_shifted.quantity LOOP
 		age := m.slot / (k.slot_s / 150) - taken / (k.slot_s / 150);
-		IF age > 0 AND floors[k.number] IS NOT NULL THEN
+		IF age > 0 AND marks[k.first + k.slots] IS NOT NULL THEN
 			FOR i IN k.first..k.first + least(age - 1, k.slots) LOOP
 				marks[i] := marks[i] + moved;
 			END LOOP;
-			floors[k.number] := marks[k.first + k.slots];
 		END IF;
 	END LOOP;
 	m.marks := marks;
-	m.floors := floors;
+	m.stamp := 0; -- floors may have moved
 	CASE quantity
 	WHEN 'messages' THEN m.messages := sum + moved;
 	WHEN 'recipients' THEN m.recipients := sum + moved;
 	WHEN 'bytes' THEN m.bytes := sum + moved;
 	ELSE m.fresh := sum + moved;
 	END CASE;
+	IF m.slot > taken THEN
+		CASE quantity
+		WHEN 'messages' THEN m.begun_messages := m.begun_messages + moved;
+		WHEN 'recipients' THEN m.begun_recipients := m.begun_recipients + moved;
+		WHEN 'bytes' THEN m.begun_bytes := m.begun_bytes + moved;
+		ELSE m.begun_fresh := m.begun_fresh + moved;
+		END CASE;
+	END IF;
 END
 $$;
 

@@ -21,7 +21,8 @@ CREATE TYPE take_subject AS (
 	limits bigint[],
 	warn int,           -- at so many percent of a limit
 	reject boolean,     -- what exceeds is refused for good
-	name text           -- of a domain or a tenant
+	name text,          -- of a domain or a tenant
+	stamp bigint        -- the version of the limits; NULL: they are not asked for
 );
 
 -- The meter's name as a refusal tells it, at most 48 octets.
@@ -59,66 +60,85 @@ $$;
 -- Whom each element of a batch charges.  subjects: in the order of their meters, with all that the elements
 -- want of them.  good: the element may be taken at all (checked: status, credential, tenants as they are now;
 -- else that there is such an account).  keys: "scope:id scope:id ...", of an element.
+--
+-- Most batches charge one meter an element, each another: these are read by a short statement, and only the
+-- others by the one below it.
 CREATE FUNCTION takes_resolve(accounts bigint[], credentials bigint[], domains text[], messages int[],
 	recipients int[], bytes bigint[], moment timestamptz, checked boolean,
 	OUT subjects take_subject[], OUT good boolean[], OUT keys text[])
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+	present timestamptz := coalesce(takes_resolve.moment, clock_timestamp());
+	others boolean;
 BEGIN
-	WITH element AS MATERIALIZED (
-		SELECT e.number, e.messages, e.recipients, e.bytes, a.account_id,
+	SELECT array_agg(ROW(1, e.account_id, e.messages, e.recipients, e.bytes, 0, e.limits, e.warn_percent,
+			e.on_exceed = 'reject', NULL, e.stamp)::take_subject ORDER BY e.account_id) FILTER (WHERE e.good),
+		array_agg(e.good ORDER BY e.number), array_agg('1:' || e.account_id ORDER BY e.number),
+		count(DISTINCT e.account_id) < count(e.account_id) OR bool_or(e.others)
+	INTO subjects, good, keys, others
+	FROM (
+		SELECT e.number, e.messages, e.recipients, e.bytes, a.account_id, p.warn_percent, p.on_exceed,
+			greatest(a.version, p.version) AS stamp,
 			CASE WHEN a.limits IS NULL THEN p.limits ELSE limits_merged(a.limits, p.limits) END AS limits,
-			p.warn_percent, p.on_exceed, c.credential_id, c.limits AS credential_limits, d.domain_id,
-			t.metered,
 			a.account_id IS NOT NULL AND (NOT takes_resolve.checked OR (a.status = 'enabled'
-				AND coalesce(a.blocked_until <= coalesce(takes_resolve.moment, clock_timestamp()), true)
-				AND coalesce(t.enabled, true)
+				AND coalesce(a.blocked_until <= present, true) AND coalesce(t.enabled, true)
 				AND (e.credential = 0 OR (c.credential_id IS NOT NULL AND c.revoked_at IS NULL
-					AND coalesce(c.expires_at > coalesce(takes_resolve.moment, clock_timestamp()), true))))) AS good
+					AND coalesce(c.expires_at > present, true))))) AS good,
+			c.limits IS NOT NULL OR coalesce(t.metered <> '{}', false)
+				OR EXISTS (SELECT FROM domain d WHERE d.name = lower(e.domain COLLATE "C")) AS others
 		FROM unnest(takes_resolve.accounts, takes_resolve.credentials, takes_resolve.domains,
 			takes_resolve.messages, takes_resolve.recipients, takes_resolve.bytes)
 			WITH ORDINALITY e (account, credential, domain, messages, recipients, bytes, number)
 		LEFT JOIN account a ON a.account_id = e.account
 		LEFT JOIN plan p ON p.plan_id = a.plan_id
 		LEFT JOIN credential c ON c.credential_id = e.credential AND c.account_id = e.account
-		LEFT JOIN domain d ON d.name = lower(e.domain COLLATE "C")
 		LEFT JOIN tenant_chain t ON t.tenant_id = a.tenant_id
-	), link AS MATERIALIZED (
-		SELECT e.number, 2 AS scope, e.credential_id AS id, e.messages, e.recipients, e.bytes,
-			e.credential_limits AS limits, e.warn_percent, e.on_exceed, NULL AS name
-		FROM element e WHERE e.good AND e.credential_limits IS NOT NULL
-		UNION ALL
-		SELECT e.number, 3, d.domain_id, e.messages, e.recipients, e.bytes, l.limits, p.warn_percent,
-			p.on_exceed, d.name
-		FROM element e JOIN domain d ON d.domain_id = e.domain_id LEFT JOIN plan p ON p.plan_id = d.plan_id
-		CROSS JOIN LATERAL limits_merged(d.limits, p.limits) l (limits)
-		WHERE e.good AND limits_metered(l.limits)
-		UNION ALL
-		SELECT e.number, 4, t.tenant_id, e.messages, e.recipients, e.bytes, limits_merged(t.limits, p.limits),
-			p.warn_percent, p.on_exceed, t.name
-		FROM element e CROSS JOIN LATERAL unnest(e.metered) u (id) JOIN tenant t ON t.tenant_id = u.id
-		LEFT JOIN plan p ON p.plan_id = t.plan_id
+	) e;
+	IF NOT others THEN
+		RETURN;
+	END IF;
+
+	WITH link AS MATERIALIZED (
+		SELECT e.number, e.messages, e.recipients, e.bytes, l.*
+		FROM unnest(takes_resolve.accounts, takes_resolve.credentials, takes_resolve.domains,
+			takes_resolve.messages, takes_resolve.recipients, takes_resolve.bytes, good)
+			WITH ORDINALITY e (account, credential, domain, messages, recipients, bytes, good, number)
+		CROSS JOIN LATERAL (
+			SELECT 1 AS scope, a.account_id AS id, limits_merged(a.limits, p.limits) AS limits, p.warn_percent,
+				p.on_exceed, NULL AS name, greatest(a.version, p.version) AS stamp
+			FROM account a JOIN plan p ON p.plan_id = a.plan_id WHERE a.account_id = e.account
+			UNION ALL
+			SELECT 2, c.credential_id, c.limits, p.warn_percent, p.on_exceed, NULL, greatest(c.version, p.version)
+			FROM credential c JOIN account a ON a.account_id = c.account_id JOIN plan p ON p.plan_id = a.plan_id
+			WHERE c.credential_id = e.credential AND c.account_id = e.account AND c.limits IS NOT NULL
+			UNION ALL
+			SELECT 3, d.domain_id, m.limits, p.warn_percent, p.on_exceed, d.name, greatest(d.version, p.version)
+			FROM domain d LEFT JOIN plan p ON p.plan_id = d.plan_id
+			CROSS JOIN LATERAL limits_merged(d.limits, p.limits) m (limits)
+			WHERE d.name = lower(e.domain COLLATE "C") AND limits_metered(m.limits)
+			UNION ALL
+			SELECT 4, t.tenant_id, limits_merged(t.limits, p.limits), p.warn_percent, p.on_exceed, t.name,
+				greatest(t.version, p.version)
+			FROM account a JOIN tenant_chain h ON h.tenant_id = a.tenant_id
+			JOIN tenant t ON t.tenant_id = ANY (h.metered) LEFT JOIN plan p ON p.plan_id = t.plan_id
+			WHERE a.account_id = e.account
+		) l
 		WHERE e.good
 	)
 	SELECT (
 		SELECT array_agg(ROW(s.scope, s.id, s.messages, s.recipients, s.bytes, 0, s.limits, s.warn_percent,
-			coalesce(s.on_exceed, '') = 'reject', s.name)::take_subject ORDER BY s.scope, s.id)
+			coalesce(s.on_exceed, '') = 'reject', s.name, s.stamp)::take_subject ORDER BY s.scope, s.id)
 		FROM (
-			SELECT 1 AS scope, e.account_id AS id, sum(e.messages) AS messages, sum(e.recipients) AS recipients,
-				sum(e.bytes) AS bytes, e.limits, e.warn_percent, e.on_exceed, NULL AS name
-			FROM element e WHERE e.good
-			GROUP BY e.account_id, e.limits, e.warn_percent, e.on_exceed
-			UNION ALL
-			SELECT l.scope, l.id, sum(l.messages), sum(l.recipients), sum(l.bytes), l.limits, l.warn_percent,
-				l.on_exceed, l.name
-			FROM link l GROUP BY l.scope, l.id, l.limits, l.warn_percent, l.on_exceed, l.name
-		) s), array_agg(e.good ORDER BY e.number),
-		array_agg('1:' || e.account_id || coalesce(l.keys, '') ORDER BY e.number)
-	INTO subjects, good, keys
-	FROM element e LEFT JOIN (
-		SELECT l.number, string_agg(' ' || l.scope || ':' || l.id, '' ORDER BY l.scope, l.id) AS keys
+			SELECT l.scope, l.id, sum(l.messages) AS messages, sum(l.recipients) AS recipients,
+				sum(l.bytes) AS bytes, l.limits, l.warn_percent, l.on_exceed, l.name, l.stamp
+			FROM link l GROUP BY l.scope, l.id, l.limits, l.warn_percent, l.on_exceed, l.name, l.stamp
+		) s), array_agg(k.keys ORDER BY e.number)
+	INTO subjects, keys
+	FROM generate_subscripts(good, 1) e (number) LEFT JOIN (
+		SELECT l.number, string_agg(l.scope || ':' || l.id, ' ' ORDER BY l.scope, l.id) AS keys
 		FROM link l GROUP BY l.number
-	) l ON l.number = e.number;
+	) k ON k.number = e.number;
 END
 $$;
 
@@ -141,8 +161,9 @@ BEGIN
 		WHEN 4 THEN PERFORM FROM tenant t WHERE t.tenant_id = s.id FOR KEY SHARE;
 		END CASE;
 		there := FOUND;
-		INSERT INTO meter (scope, id, slot, floors, marks)
-		SELECT s.scope, s.id, meters_make.slot, e.floors, e.marks FROM meter_empty() e WHERE there
+		INSERT INTO meter (scope, id, slot, marks)
+		SELECT s.scope, s.id, meters_make.slot,
+			array_fill(0::bigint, ARRAY[(SELECT max(k.first + k.slots) FROM limit_kind k)]) WHERE there
 		ON CONFLICT DO NOTHING;
 	END LOOP;
 END
@@ -152,38 +173,34 @@ $$;
 -- a meter is there already (somebody else turned it while we waited, or the clock was set back a little),
 -- which errs on the strict side.  moment NULL: the database's clock, read when all locks are held.
 -- tight: the subjects that must be looked at element by element: all of it would not fit, or would cross a
--- line of warning, or who the recipients are matters.  gone: a subject has no meter, and cannot have one.
-CREATE FUNCTION meters_lock(subjects take_subject[], moment timestamptz,
-	OUT slot int, OUT tight int[], OUT gone boolean)
+-- line of warning, or who the recipients are matters.  room: how much more there is below the lowest tops.
+-- gone: a subject has no meter, and cannot have one.
+CREATE FUNCTION meters_lock(subjects take_subject[], moment timestamptz, OUT slot int, OUT tight int[],
+	OUT room_messages bigint, OUT room_recipients bigint, OUT room_bytes bigint, OUT gone boolean)
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	of_kind int[] := (SELECT quantities FROM limit_state);
 	locked bigint;
 	lowest int;
 	highest int;
+	stale boolean;
 BEGIN
 	IF EXISTS (SELECT FROM unnest(meters_lock.subjects) s
 		WHERE NOT EXISTS (SELECT FROM meter m WHERE m.scope = s.scope AND m.id = s.id)) THEN
 		PERFORM meters_make(meters_lock.subjects, slot_of(coalesce(meters_lock.moment, clock_timestamp())));
 	END IF;
 	FOR attempt IN 1..6 LOOP
-		SELECT count(*), min(l.slot), max(l.slot), array_agg(l.number ORDER BY l.number) FILTER (WHERE EXISTS (
-			SELECT FROM unnest(l.floors, l.limits, of_kind) u (base, most, quantity)
-			CROSS JOIN LATERAL (VALUES (
-				CASE u.quantity WHEN 1 THEN l.messages WHEN 2 THEN l.recipients WHEN 3 THEN l.bytes END,
-				CASE u.quantity WHEN 1 THEN l.more_messages WHEN 2 THEN l.more_recipients ELSE l.more_bytes END)
-			) v (sum, more)
-			WHERE u.most >= 0 AND u.quantity > 0 AND (u.quantity > 3
-				OR (v.more > 0 AND v.sum - coalesce(u.base, v.sum) + v.more > u.most)
-				OR (v.more > 0 AND v.sum - coalesce(u.base, v.sum) + v.more >= l.warn * u.most / 100.0
-					AND v.sum - coalesce(u.base, v.sum) < l.warn * u.most / 100.0))))
-		INTO locked, lowest, highest, tight
+		SELECT count(*), min(l.slot), max(l.slot), bool_or(l.stamp <> l.wanted),
+			array_agg(l.number ORDER BY l.number) FILTER (WHERE l.messages + l.more_messages > l.top_messages
+				OR l.recipients + l.more_recipients > l.top_recipients OR l.bytes + l.more_bytes > l.top_bytes),
+			min(l.top_messages - l.messages), min(l.top_recipients - l.recipients), min(l.top_bytes - l.bytes)
+		INTO locked, lowest, highest, stale, tight, room_messages, room_recipients, room_bytes
 		FROM (
 			SELECT s.number::int AS number, s.messages AS more_messages, s.recipients AS more_recipients,
-				s.bytes AS more_bytes, s.limits, s.warn, m.slot, m.messages, m.recipients, m.bytes, m.floors
+				s.bytes AS more_bytes, s.stamp AS wanted, m.slot, m.messages, m.recipients, m.bytes, m.stamp,
+				m.top_messages, m.top_recipients, m.top_bytes
 			FROM unnest(meters_lock.subjects) WITH ORDINALITY s (scope, id, messages, recipients, bytes, fresh,
-				limits, warn, reject, name, number)
+				limits, warn, reject, name, stamp, number)
 			JOIN meter m ON m.scope = s.scope AND m.id = s.id
 			ORDER BY m.scope, m.id
 			FOR NO KEY UPDATE OF m
@@ -193,12 +210,34 @@ BEGIN
 		IF highest = slot + 1 THEN
 			slot := slot + 1;
 		END IF;
-		EXIT WHEN locked = 0 OR (lowest = slot AND highest = slot);
-		UPDATE meter m SET (slot, floors, marks) =
-			(SELECT meters_lock.slot, t.floors, t.marks FROM meter_turned(m, meters_lock.slot) t)
-		FROM unnest(meters_lock.subjects) s
-		WHERE m.scope = s.scope AND m.id = s.id AND m.slot <> meters_lock.slot;
+		EXIT WHEN locked = 0 OR (lowest = slot AND highest = slot AND stale IS NOT TRUE);
+		PERFORM meter_refresh(s, meters_lock.slot) FROM unnest(meters_lock.subjects) s;
 	END LOOP;
+END
+$$;
+
+-- Brings a locked meter to a slot, and its tops to the limits of now.
+CREATE FUNCTION meter_refresh(s take_subject, slot int) RETURNS void
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	m meter;
+BEGIN
+	SELECT * INTO m FROM meter t WHERE t.scope = s.scope AND t.id = s.id;
+	IF m.slot = slot AND m.stamp IS NOT DISTINCT FROM coalesce(s.stamp, m.stamp) THEN
+		RETURN;
+	END IF;
+	IF m.slot <> slot THEN
+		m := meter_turned(m, slot);
+	END IF;
+	IF s.stamp IS NOT NULL THEN
+		m := meter_topped(m, s.limits, s.warn, s.stamp);
+	END IF;
+	UPDATE meter t SET slot = m.slot, stamp = m.stamp, top_messages = m.top_messages,
+		top_recipients = m.top_recipients, top_bytes = m.top_bytes, begun_messages = m.begun_messages,
+		begun_recipients = m.begun_recipients, begun_bytes = m.begun_bytes, begun_fresh = m.begun_fresh,
+		marks = CASE WHEN t.slot = m.slot THEN t.marks ELSE m.marks END
+	WHERE t.scope = s.scope AND t.id = s.id;
 END
 $$;
 
@@ -225,7 +264,7 @@ BEGIN
 			SELECT s.scope, s.id, s.name, s.reject, s.warn, k, m, l.most, l.number, v.sum,
 				CASE WHEN k.quantity = 'distinct' THEN (SELECT count(DISTINCT r.hash) FROM recipient r
 					WHERE r.scope = s.scope AND r.id = s.id AND r.slot >= take_decide.slot - k.window_s / 150)
-					ELSE v.sum - coalesce(m.floors[k.number], v.sum) END AS used,
+					ELSE v.sum - coalesce(m.marks[k.first + k.slots], v.sum) END AS used,
 				CASE k.quantity WHEN 'messages' THEN take_decide.messages
 					WHEN 'recipients' THEN take_decide.recipients WHEN 'bytes' THEN take_decide.bytes
 					WHEN 'new_recipients' THEN recipients_unknown(s.scope, s.id, take_decide.hashes, 0)
@@ -305,7 +344,8 @@ $$;
 -- Resolves a batch and locks its meters; subjects is NULL when nobody may take anything.
 CREATE FUNCTION takes_begin(accounts bigint[], credentials bigint[], domains text[], messages int[],
 	recipients int[], bytes bigint[], moment timestamptz,
-	OUT subjects take_subject[], OUT good boolean[], OUT keys text[], OUT slot int, OUT tight int[])
+	OUT subjects take_subject[], OUT good boolean[], OUT keys text[], OUT slot int, OUT tight int[],
+	OUT room_messages bigint, OUT room_recipients bigint, OUT room_bytes bigint)
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -317,7 +357,8 @@ BEGIN
 		IF subjects IS NULL THEN
 			RETURN;
 		END IF;
-		SELECT l.slot, l.tight, l.gone INTO slot, tight, gone FROM meters_lock(subjects, moment) l;
+		SELECT l.* INTO slot, tight, room_messages, room_recipients, room_bytes, gone
+		FROM meters_lock(subjects, moment) l;
 		IF NOT gone THEN
 			RETURN;
 		END IF;
@@ -430,6 +471,12 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 	PERFORM meters_add(subjects);
+	-- Above a line of warning the next top is another.
+	FOREACH s IN ARRAY subjects LOOP
+		IF s.warn IS NOT NULL THEN
+			UPDATE meter m SET stamp = 0 WHERE m.scope = s.scope AND m.id = s.id;
+		END IF;
+	END LOOP;
 END
 $$;
 
@@ -461,7 +508,7 @@ BEGIN
 		RAISE EXCEPTION 'not a receipt' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	slot := split_part(receipt, ' ', 1)::int;
-	subjects := ARRAY(SELECT ROW(left(u, 1)::int, substr(u, 3)::bigint, 0, 0, 0, 0, NULL, NULL, NULL, NULL)::take_subject
+	subjects := ARRAY(SELECT ROW(left(u, 1)::int, substr(u, 3)::bigint, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL)::take_subject
 		FROM unnest((string_to_array(receipt, ' '))[2:]) u ORDER BY 1);
 END
 $$;
@@ -478,6 +525,15 @@ DECLARE
 	shifted record; -- meter m, boolean known
 	counted boolean := false;
 BEGIN
+	-- The usual case, and the marks stay as they are: the slot is still the present one.
+	UPDATE meter t SET messages = t.messages + greatest(messages, t.begun_messages - t.messages),
+		recipients = t.recipients + greatest(recipients, t.begun_recipients - t.recipients),
+		bytes = t.bytes + greatest(bytes, t.begun_bytes - t.bytes),
+		fresh = t.fresh + greatest(fresh, t.begun_fresh - t.fresh)
+	WHERE t.scope = meter_move.scope AND t.id = meter_move.id AND t.slot = taken;
+	IF FOUND THEN
+		RETURN true;
+	END IF;
 	SELECT * INTO m FROM meter t WHERE t.scope = meter_move.scope AND t.id = meter_move.id FOR NO KEY UPDATE;
 	IF m.slot IS NULL OR m.slot < taken THEN
 		RETURN false;
@@ -492,7 +548,8 @@ BEGIN
 	END LOOP;
 	IF counted THEN
 		UPDATE meter t SET messages = m.messages, recipients = m.recipients, bytes = m.bytes, fresh = m.fresh,
-			floors = m.floors, marks = m.marks
+			stamp = m.stamp, begun_messages = m.begun_messages, begun_recipients = m.begun_recipients,
+			begun_bytes = m.begun_bytes, begun_fresh = m.begun_fresh, marks = m.marks
 		WHERE t.scope = meter_move.scope AND t.id = meter_move.id;
 	END IF;
 	RETURN counted;
@@ -581,8 +638,8 @@ CREATE FUNCTION meter_give_back(account_id bigint, credential_id bigint, taken_s
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 DECLARE
 	slot int := least(taken_s / 150, 999999999);
-	subjects take_subject[] := ARRAY[ROW(1, account_id, 0, 0, 0, 0, NULL, NULL, NULL, NULL)::take_subject,
-		ROW(2, credential_id, 0, 0, 0, 0, NULL, NULL, NULL, NULL)::take_subject];
+	subjects take_subject[] := ARRAY[ROW(1, account_id, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL)::take_subject,
+		ROW(2, credential_id, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL)::take_subject];
 	done boolean;
 BEGIN
 	IF (least(messages, recipients, taken_s) >= 0 AND num_nulls(messages, recipients, taken_s) = 0) IS NOT TRUE THEN

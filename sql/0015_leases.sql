@@ -78,23 +78,6 @@ $$;
 
 -- ---------------------------------------------------------------------- leases
 
--- How much of messages, recipients and bytes the meters have room for, which are locked and brought to the
--- present; NULL: unlimited.
-CREATE FUNCTION meters_room(subjects take_subject[], OUT messages bigint, OUT recipients bigint, OUT bytes bigint)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-	SELECT min(l.most - m.messages + coalesce(l.base, m.messages)) FILTER (WHERE l.quantity = 1),
-		min(l.most - m.recipients + coalesce(l.base, m.recipients)) FILTER (WHERE l.quantity = 2),
-		min(l.most - m.bytes + coalesce(l.base, m.bytes)) FILTER (WHERE l.quantity = 3)
-	INTO messages, recipients, bytes
-	FROM limit_state st CROSS JOIN unnest(meters_room.subjects) s
-	JOIN meter m ON m.scope = s.scope AND m.id = s.id
-	CROSS JOIN LATERAL unnest(m.floors, s.limits, st.quantities) l (base, most, quantity)
-	WHERE l.most >= 0;
-END
-$$;
-
 -- lease_take() with the time passed in, for tests; NULL: the database's clock.
 CREATE FUNCTION lease_take_at(node bigint, seq bigint, account bigint, credential bigint, domain text,
 	need_messages int, need_recipients int, need_bytes bigint, want_messages int, want_recipients int,
@@ -104,8 +87,7 @@ CREATE FUNCTION lease_take_at(node bigint, seq bigint, account bigint, credentia
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	held record; -- take_subject[] subjects, boolean[] good, text[] keys, int slot, int[] tight
-	room record;
+	held record; -- take_subject[] subjects, boolean[] good, text[] keys, int slot, int[] tight, and room
 	share bigint;
 	ends double precision;
 BEGIN
@@ -114,7 +96,7 @@ BEGIN
 	IF (wanted_s BETWEEN 0 AND 30) IS NOT TRUE OR num_nulls(account, credential) > 0 THEN
 		RAISE EXCEPTION 'a lease lasts 0 to 30 s' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	SELECT b.subjects, b.good, b.keys, b.slot, b.tight INTO held
+	SELECT * INTO held
 	FROM takes_begin(ARRAY[account], ARRAY[credential], ARRAY[domain], ARRAY[need_messages],
 		ARRAY[need_recipients], ARRAY[need_bytes], moment) b;
 	lease := 0;
@@ -146,21 +128,16 @@ BEGIN
 		bytes := need_bytes;
 	ELSE
 		result := 0;
-		SELECT * INTO room FROM meters_room(held.subjects);
 		share := 2 * nodes_live();
-		messages := greatest(need_messages, least(want_messages, room.messages / share));
-		recipients := greatest(need_recipients, least(want_recipients, room.recipients / share));
-		bytes := greatest(need_bytes, least(want_bytes, room.bytes / share));
+		messages := greatest(need_messages, least(want_messages, held.room_messages / share));
+		recipients := greatest(need_recipients, least(want_recipients, held.room_recipients / share));
+		bytes := greatest(need_bytes, least(want_bytes, held.room_bytes / share));
 		IF messages = need_messages OR recipients = need_recipients
 			OR (bytes = need_bytes AND want_bytes > need_bytes) THEN
 			messages := need_messages;
 			recipients := need_recipients;
 			bytes := need_bytes;
 		END IF;
-		SELECT d.meter_limit, d.used, d.warned INTO meter_limit, used, warned
-		FROM subjects_set(held.subjects, 0, 0, 0) z,
-			take_decide(z, messages, recipients, bytes, '{}', held.slot) d
-		WHERE EXISTS (SELECT FROM unnest(held.subjects) s WHERE s.warn IS NOT NULL);
 		PERFORM meters_add(subjects_set(held.subjects, messages, recipients, bytes));
 	END IF;
 	receipt := held.slot || ' ' || held.keys[1];

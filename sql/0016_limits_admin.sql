@@ -453,7 +453,6 @@ CREATE FUNCTION limit_used(of_scope int, of_id bigint, k limit_kind, moment time
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 DECLARE
 	m meter;
-	turned record;
 	present int := slot_of(moment);
 	sum bigint;
 	newer bigint;
@@ -472,13 +471,10 @@ BEGIN
 			RETURN;
 		END IF;
 		IF m.slot - present NOT IN (0, 1) THEN
-			SELECT * INTO turned FROM meter_turned(m, present);
-			m.floors := turned.floors;
-			m.marks := turned.marks;
-			m.slot := present;
+			m := meter_turned(m, present);
 		END IF;
 		sum := meter_sum(m, k.quantity);
-		used := sum - coalesce(m.floors[k.number], sum);
+		used := sum - coalesce(m.marks[k.first + k.slots], sum);
 		IF used > 0 THEN
 			FOR age IN REVERSE k.slots..0 LOOP
 				newer := CASE age WHEN 0 THEN sum ELSE m.marks[k.first + age - 1] END;

@@ -213,7 +213,7 @@ def test_the_services_take_uses_the_databases_clock(db):
 def test_takes_stay_hot_and_leave_the_arrays_alone(db):
     account_id = db.account()
     assert db.take(account_id, 1, 1, NOW).result == 0
-    arrays = "SELECT floors, marks FROM postern.meter WHERE scope = 1 AND id = %s"
+    arrays = "SELECT begun_messages, marks FROM postern.meter WHERE scope = 1 AND id = %s"
     before = db.owner.execute(arrays, (account_id,)).fetchone()
     counts = ("SELECT pg_stat_get_xact_tuples_updated('postern.meter'::regclass),"
               " pg_stat_get_xact_tuples_hot_updated('postern.meter'::regclass)")
