@@ -86,11 +86,16 @@ void auth_client_remove(struct auth_client *client, uint64_t transaction)
 
 /* ------------------------------------------------------------------- requests */
 
+static bool has_room(const struct auth_client *client, bool login)
+{
+	return client->channel != NULL && client->requests < AUTH_CLIENT_REQUESTS &&
+	       (!login || client->logins < AUTH_CLIENT_LOGINS);
+}
+
 static bool ask(struct auth_client *client, enum ipc_type type, uint64_t id, const void *payload,
 	bool login)
 {
-	if (client->channel == NULL || client->requests >= AUTH_CLIENT_REQUESTS ||
-		(login && client->logins >= AUTH_CLIENT_LOGINS))
+	if (!has_room(client, login))
 		return false;
 	if (!channel_send(client->channel, type, id, payload, ipc_size(type)))
 		return false;
@@ -183,19 +188,50 @@ bool auth_client_owner(
 	return true;
 }
 
+static bool send_recipients(struct auth_client *client, const struct session *session)
+{
+	const struct transaction *transaction = session->transaction;
+	const struct recipient_hashes *hashes = &transaction->hashes;
+	size_t count;
+
+	for (size_t at = 0; at < hashes->accepted; at += count) {
+		struct ipc_recipients payload = {.session = session->id};
+		count = hashes->accepted - at;
+		if (count > IPC_RECIPIENTS_MAX)
+			count = IPC_RECIPIENTS_MAX;
+		payload.count = (uint32_t)count;
+		memcpy(payload.hash, hashes->hash + at, count * sizeof *payload.hash);
+		if (!channel_send(client->channel, IPC_RECIPIENTS, transaction->id, &payload,
+			    sizeof payload))
+			return false;
+	}
+	return true;
+}
+
 bool auth_client_take(struct auth_client *client, struct session *session)
 {
 	const struct transaction *transaction = session->transaction;
 	struct ipc_take_request payload = {
 		.session = session->id,
-		.bytes = transaction->mail.has_size ? transaction->mail.size : 0,
+		.bytes = transaction_declared(transaction),
 		.messages = 1,
 		.recipients = transaction->accepted,
 	};
 
-	if (!ask(client, IPC_TAKE_REQUEST, transaction->id, &payload, false))
+	if (!has_room(client, false) || !send_recipients(client, session) ||
+		!ask(client, IPC_TAKE_REQUEST, transaction->id, &payload, false))
 		return false;
 	session_await(session, AWAIT_TAKE);
+	return true;
+}
+
+bool auth_client_top_up(struct auth_client *client, struct session *session, uint64_t bytes)
+{
+	const struct ipc_take_request payload = {.session = session->id, .bytes = bytes};
+
+	if (!ask(client, IPC_TAKE_REQUEST, session->transaction->id, &payload, false))
+		return false;
+	session_await(session, AWAIT_TOP_UP);
 	return true;
 }
 
@@ -234,6 +270,8 @@ void auth_client_outcome(
 {
 	struct ipc_outcome *copy = NULL;
 
+	if (idmap_get(client->outcomes, transaction) != NULL) /* it is repeated as it was */
+		return;
 	if (idmap_count(client->outcomes) < AUTH_CLIENT_OUTCOMES)
 		copy = malloc(sizeof *copy);
 	if (copy == NULL || !idmap_put(client->outcomes, transaction, copy)) {
@@ -269,7 +307,8 @@ static bool awaited(struct auth_client *client, struct session *session, enum aw
 	return true;
 }
 
-/* A grant that nobody waits for any more is given back at once. */
+/* A grant that nobody waits for any more is given back at once.  Of a top-up it tells again how the
+ * transaction ended that did not wait for it: never by its end of data. */
 static void return_grant(struct auth_client *client, uint64_t id)
 {
 	struct ipc_outcome outcome = {.kind = IPC_OUTCOME_ABORTED};
@@ -284,6 +323,8 @@ static void on_take(
 
 	if (awaited(client, session, AWAIT_TAKE))
 		client->answers->take(session, verdict);
+	else if (awaited(client, session, AWAIT_TOP_UP))
+		client->answers->top_up(session, verdict);
 	else if (verdict->policy == IPC_POLICY_OK)
 		return_grant(client, id);
 }
@@ -379,6 +420,9 @@ void auth_client_expire(struct auth_client *client, struct session *session)
 		break;
 	case AWAIT_TAKE:
 		client->answers->take(session, &no_policy);
+		break;
+	case AWAIT_TOP_UP:
+		client->answers->top_up(session, &no_policy);
 		break;
 	case AWAIT_INTENT:
 		client->answers->intent(session, false);

@@ -37,6 +37,7 @@ struct auth_answers {
 	/* never a limit */
 	void (*owner)(struct session *session, const struct ipc_policy_verdict *verdict);
 	void (*take)(struct session *session, const struct ipc_policy_verdict *verdict);
+	void (*top_up)(struct session *session, const struct ipc_policy_verdict *verdict);
 	void (*intent)(struct session *session, bool ok);
 	void (*outcome)(struct session *session); /* acknowledged */
 };
@@ -66,10 +67,15 @@ bool auth_client_mail(struct auth_client *client, struct session *session)
  */
 bool auth_client_owner(struct auth_client *client, struct session *session, const char *address,
 	size_t len) __attribute__((warn_unused_result));
+/* The transaction's recipients go ahead of it, where its MAIL verdict wants them. */
 bool auth_client_take(struct auth_client *client, struct session *session)
+	__attribute__((warn_unused_result));
+/* Octets besides those that the take was for, which is granted. */
+bool auth_client_top_up(struct auth_client *client, struct session *session, uint64_t bytes)
 	__attribute__((warn_unused_result));
 bool auth_client_intent(struct auth_client *client, struct session *session)
 	__attribute__((warn_unused_result));
+/* Once a transaction: of two, the first counts. */
 void auth_client_outcome(
 	struct auth_client *client, uint64_t transaction, const struct ipc_outcome *outcome);
 

@@ -44,7 +44,8 @@ void data_pause(struct session *session);
 
 /* ----------------------------------------------------------------- data_end.c */
 
-/* Everything but the end is sent, in CLIENT_END: the intent is asked for. */
+/* Everything but the end is sent, in CLIENT_END: what the take did not know of is taken, and the
+ * intent asked for. */
 void data_end(struct session *session);
 
 /* The transaction is over and its reply written. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The end of a message: auth's word that it has the intent, the end of data, the backend's reply,
- * the outcome; and a backend that is lost or replies too early.  A 250 to a whole message
- * exists here only, from the backend's own.
+ * The end of a message: auth's grant of the octets beyond what the take was for, its word that it
+ * has the intent, the end of data, the backend's reply, the outcome; and a backend that is lost or
+ * replies too early.  A 250 to a whole message exists here only, from the backend's own.
  */
 #include "proxy/data.h"
 
@@ -12,15 +12,54 @@
 #include "proxy/session.h"
 #include "proxy/transaction.h"
 
-void data_end(struct session *session)
+static void ask_intent(struct session *session)
 {
-	struct transaction *t = session->transaction;
-
-	t->end = END_INTENT;
+	session->transaction->end = END_INTENT;
 	if (auth_client_intent(session->worker->auth, session))
 		session_await(session, AWAIT_INTENT);
 	else
 		intent_answer(session, false);
+}
+
+/* The octets that a meter of the account's counts, and its take did not. */
+static uint64_t excess(const struct transaction *t)
+{
+	uint64_t taken = transaction_declared(t);
+
+	if ((t->wants & IPC_WANTS_BYTES) == 0 || t->body.bytes_in <= taken)
+		return 0;
+	return t->body.bytes_in - taken;
+}
+
+void data_end(struct session *session)
+{
+	static const struct ipc_policy_verdict away = {.policy = IPC_POLICY_UNAVAILABLE};
+	struct transaction *t = session->transaction;
+	uint64_t bytes = excess(t);
+
+	if (bytes == 0) {
+		ask_intent(session);
+		return;
+	}
+	t->end = END_TOP_UP;
+	if (!auth_client_top_up(session->worker->auth, session, bytes))
+		top_up_answer(session, &away);
+}
+
+void top_up_answer(struct session *session, const struct ipc_policy_verdict *verdict)
+{
+	session->deadline_ms = 0;
+	if (verdict->policy == IPC_POLICY_OK && !session->revoked) {
+		ask_intent(session);
+		return;
+	}
+	relay_drop(session);
+	transaction_settle(session, IPC_OUTCOME_ABORTED);
+	if (session->revoked) /* session_boundary() says that one */
+		session->transaction->reason = "revoked";
+	else
+		relay_refuse_policy(session, verdict);
+	data_finish(session);
 }
 
 void intent_answer(struct session *session, bool ok)

@@ -19,6 +19,7 @@ const struct auth_answers relay_answers = {
 	.mail = mail_answer,
 	.owner = owner_answer,
 	.take = take_answer,
+	.top_up = top_up_answer,
 	.intent = intent_answer,
 	.outcome = outcome_answer,
 };
@@ -67,12 +68,14 @@ bool relay_store(struct session *session, const struct smtp_reply *reply)
 
 static void refuse_limit(struct session *session, const struct ipc_policy_verdict *verdict)
 {
+	struct transaction *t = session->transaction;
 	char line[REPLY_MAX], meter[IPC_METER_NAME_MAX + 1] = {0};
 
 	memcpy(meter, verdict->meter, verdict->meter_len);
 	size_t len = reply_format_limit(line, sizeof line, (enum ipc_policy)verdict->policy, meter,
-		verdict->limit, verdict->reset_s, session->transaction->id);
-	session->transaction->reason = "limit";
+		verdict->limit, verdict->reset_s, t->id);
+	t->reason = "limit";
+	t->code = (uint16_t)reply_code(reply_of_limit((enum ipc_policy)verdict->policy));
 	session_reply_bytes(session, line, len);
 }
 
@@ -81,11 +84,13 @@ void relay_refuse_policy(struct session *session, const struct ipc_policy_verdic
 	struct transaction *t = session->transaction;
 	char line[REPLY_MAX];
 
+	t->verdict = *verdict;
 	switch ((enum ipc_policy)verdict->policy) {
 	case IPC_POLICY_OK:
 		panic("a grant is no refusal");
 	case IPC_POLICY_SENDER:
 		t->reason = "sender";
+		t->code = (uint16_t)reply_code(REPLY_SENDER_NOT_OWNED);
 		session_reply_bytes(session, line,
 			reply_format_with_id(REPLY_SENDER_NOT_OWNED, t->id, line, sizeof line));
 		break;
@@ -100,6 +105,7 @@ void relay_refuse_policy(struct session *session, const struct ipc_policy_verdic
 		break;
 	case IPC_POLICY_UNAVAILABLE:
 		t->reason = "policy unavailable";
+		t->code = (uint16_t)reply_code(REPLY_POLICY_UNAVAILABLE);
 		session_reply(session, REPLY_POLICY_UNAVAILABLE);
 		break;
 	}

@@ -65,6 +65,7 @@ void mail_answer(struct session *session, const struct ipc_policy_verdict *verdi
 /* Whether the account owns the address that auth_client_owner() asked about. */
 void owner_answer(struct session *session, const struct ipc_policy_verdict *verdict);
 void take_answer(struct session *session, const struct ipc_policy_verdict *verdict);
+void top_up_answer(struct session *session, const struct ipc_policy_verdict *verdict);
 void intent_answer(struct session *session, bool ok);
 void outcome_answer(struct session *session);
 

@@ -110,7 +110,7 @@ static void meter_copy(const char *meter, char out[METER_MAX + 1])
 	out[len] = '\0';
 }
 
-static enum reply_id limit_reply(enum ipc_policy policy)
+enum reply_id reply_of_limit(enum ipc_policy policy)
 {
 	if (policy == IPC_POLICY_LIMIT_NEVER)
 		return REPLY_LIMIT_NEVER;
@@ -120,7 +120,7 @@ static enum reply_id limit_reply(enum ipc_policy policy)
 size_t reply_format_limit(char *out, size_t room, enum ipc_policy policy, const char *meter,
 	uint64_t limit, uint64_t reset_s, uint64_t id)
 {
-	const struct reply_row *row = row_of(limit_reply(policy));
+	const struct reply_row *row = row_of(reply_of_limit(policy));
 	char name[METER_MAX + 1], id_text[ID_TEXT_MAX], time_text[CLOCK_TEXT_MAX];
 	bool has_reset = policy != IPC_POLICY_LIMIT_NEVER && reset_s != 0;
 	int n;

@@ -54,6 +54,7 @@ size_t reply_format_with_id(enum reply_id reply, uint64_t id, char *out, size_t 
  * per hour"): of its octets only printable ASCII is kept, 64 at most.  reset_s: seconds since 1970;
  * 0: unknown, left out.
  */
+enum reply_id reply_of_limit(enum ipc_policy policy); /* LIMIT, LIMIT_REJECT or LIMIT_NEVER */
 size_t reply_format_limit(char *out, size_t room, enum ipc_policy policy, const char *meter,
 	uint64_t limit, uint64_t reset_s, uint64_t id);
 

@@ -46,6 +46,15 @@ void session_hurry(struct session *session, unsigned ms)
 		session_arm_timer(session);
 }
 
+/* The end of data leaves before the transaction's own end, or never. */
+static uint64_t no_later_than_its_end(const struct session *session, uint64_t deadline_ms)
+{
+	uint64_t end_ms =
+		session->transaction->taken_ms + session->worker->config->timeouts.transaction_ms;
+
+	return end_ms < deadline_ms ? end_ms : deadline_ms;
+}
+
 void session_await(struct session *session, enum await await)
 {
 	unsigned ms = POLICY_DEADLINE_MS;
@@ -56,6 +65,8 @@ void session_await(struct session *session, enum await await)
 	else if (await == AWAIT_OUTCOME)
 		ms = OUTCOME_DEADLINE_MS;
 	session->deadline_ms = clock_monotonic_ms() + ms;
+	if (await == AWAIT_TOP_UP || await == AWAIT_INTENT)
+		session->deadline_ms = no_later_than_its_end(session, session->deadline_ms);
 	if (session->timer_ms == 0 || session->timer_ms > session->deadline_ms)
 		session_arm_timer(session);
 }

@@ -32,6 +32,30 @@ struct transaction *transaction_open(struct session *session)
 	return transaction;
 }
 
+uint64_t transaction_declared(const struct transaction *transaction)
+{
+	return transaction->mail.has_size ? transaction->mail.size : 0;
+}
+
+bool transaction_add_recipient(struct session *session, const struct path *recipient)
+{
+	struct transaction *t = session->transaction;
+
+	if ((t->wants & IPC_WANTS_RECIPIENTS) == 0)
+		return true;
+	uint64_t hash = recipient_hash(session->account, recipient->text, recipient->len);
+	if (!recipient_hashes_add(&t->hashes, hash))
+		return false;
+	stream_count_queued(&t->hashes.counted, recipient_hashes_size(&t->hashes));
+	return true;
+}
+
+void transaction_forget_recipients(struct transaction *transaction)
+{
+	stream_count_queued(&transaction->hashes.counted, 0);
+	recipient_hashes_free(&transaction->hashes);
+}
+
 static const char *outcome_word(const struct transaction *transaction)
 {
 	if (transaction->reason != NULL)
@@ -39,6 +63,13 @@ static const char *outcome_word(const struct transaction *transaction)
 	if (transaction->end == END_ANSWERED)
 		return transaction->code / 100 == 2 ? "accepted" : "refused";
 	return "aborted";
+}
+
+static bool limit_refused(const struct transaction *t)
+{
+	return t->verdict.policy == IPC_POLICY_LIMIT ||
+	       t->verdict.policy == IPC_POLICY_LIMIT_REJECT ||
+	       t->verdict.policy == IPC_POLICY_LIMIT_NEVER;
 }
 
 static void write_line(const struct session *session)
@@ -62,6 +93,8 @@ static void write_line(const struct session *session)
 		log_bytes(&line, "bqid", t->queue_id, t->queue_id_len);
 	log_uint(&line, "code", t->code);
 	log_text(&line, "reason", outcome_word(t));
+	if (limit_refused(t))
+		log_bytes(&line, "meter", t->verdict.meter, t->verdict.meter_len);
 	log_uint(&line, "ms", clock_monotonic_ms() - t->started_ms);
 	log_end(&line);
 }
@@ -117,6 +150,7 @@ void transaction_close(struct session *session)
 	counter_add(COUNTER_BODY_BYTES, t->body.bytes_in);
 	session->transaction = NULL;
 	author_free(&t->author);
+	transaction_forget_recipients(t);
 	stream_count_queued(&t->chunks.queue.counted, 0);
 	chunk_queue_close(&t->chunks.queue);
 	free(t->stored_reply);

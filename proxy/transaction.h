@@ -10,6 +10,7 @@
 #include "proxy/body.h"
 #include "proxy/chunk.h"
 #include "proxy/command.h"
+#include "proxy/recipient_hash.h"
 #include "proxy/replies.h"
 
 #include <stdbool.h>
@@ -21,7 +22,13 @@ struct session;
 enum take_state { TAKE_NONE, TAKE_PENDING, TAKE_GRANTED, TAKE_REFUSED, TAKE_SETTLED };
 
 /* Where the end of data stands. */
-enum end_state { END_NONE, END_INTENT, END_SENT, END_ANSWERED };
+enum end_state {
+	END_NONE,
+	END_TOP_UP, /* auth is asked for the octets beyond what the take was for */
+	END_INTENT, /* ... for the intent */
+	END_SENT,
+	END_ANSWERED,
+};
 
 struct transaction {
 	uint64_t id;
@@ -30,13 +37,15 @@ struct transaction {
 	struct mail_arguments mail;
 	struct path recipient;            /* the first accepted one, for the FOR clause */
 	unsigned given, accepted;         /* recipients */
+	unsigned wants;                   /* enum ipc_wants: what the take is to be told */
+	struct recipient_hashes hashes;   /* with IPC_WANTS_RECIPIENTS, until the take is asked */
 	unsigned tried;                   /* backend servers, a bit each */
 	unsigned owed;                    /* replies to MAIL and RCPT that the backend still owes */
 	bool mail_answered, mail_refused; /* by the backend */
 	bool data_sent;                   /* the DATA command went to the backend */
 	uint16_t data_code;               /* its reply; 0: none yet */
 	enum take_state take;
-	struct ipc_policy_verdict verdict; /* of a refused take */
+	struct ipc_policy_verdict verdict; /* of the policy that refused it */
 	enum end_state end;
 	uint16_t code;      /* the reply that decided, for the log */
 	const char *reason; /* a word for the log; NULL: the backend's reply */
@@ -62,6 +71,16 @@ struct transaction *transaction_open(struct session *session) __attribute__((war
  * NULL-safe through session->transaction.
  */
 void transaction_close(struct session *session);
+
+/* The octets that its take was asked for: those that SIZE= declared. */
+uint64_t transaction_declared(const struct transaction *transaction);
+
+/* Keeps a recipient for the take, where it wants to know them.  False: out of memory. */
+bool transaction_add_recipient(struct session *session, const struct path *recipient)
+	__attribute__((warn_unused_result));
+
+/* The take was asked for: its recipients are needed no more. */
+void transaction_forget_recipients(struct transaction *transaction);
 
 /* Sends the outcome to auth, once; kind decides what stays charged. */
 void transaction_settle(struct session *session, enum ipc_outcome_kind kind);

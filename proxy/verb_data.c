@@ -88,6 +88,7 @@ static void ask_take(struct session *session)
 		t->take = TAKE_REFUSED;
 		t->verdict.policy = IPC_POLICY_UNAVAILABLE;
 	}
+	transaction_forget_recipients(t);
 }
 
 /* The backend is asked for a 354, unless the message goes to it in chunks. */

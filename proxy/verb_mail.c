@@ -78,6 +78,7 @@ enum flow verb_mail(struct session *session, const struct command *command)
 void mail_answer(struct session *session, const struct ipc_policy_verdict *verdict)
 {
 	if (verdict->policy == IPC_POLICY_OK) {
+		session->transaction->wants = verdict->wants;
 		session->deadline_ms = 0; /* the backend has its own deadlines */
 		relay_connect(session);
 		return;
@@ -172,6 +173,8 @@ enum flow verb_rcpt(struct session *session, const struct command *command)
 	unsigned has = backend_capabilities(session->backend)->bits;
 	if ((command_rcpt_needs(&rcpt) & ~has) != 0)
 		return session_refuse(session, REPLY_PARAMETER_UNKNOWN);
+	if (!transaction_add_recipient(session, &rcpt.recipient))
+		return session_refuse(session, REPLY_STORAGE);
 	if (t->given++ == 0)
 		t->recipient = rcpt.recipient;
 	t->owed++;
@@ -190,6 +193,8 @@ void mail_reply(struct session *session, bool rcpt, const struct smtp_reply *rep
 		t->mail_answered = true;
 	if (accepted && rcpt)
 		t->accepted++;
+	if (rcpt && (t->wants & IPC_WANTS_RECIPIENTS) != 0)
+		recipient_hashes_answer(&t->hashes, accepted);
 	if (!accepted && !rcpt) {
 		t->mail_refused = true;
 		t->code = reply->code;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Questions about owners at the proxy's end of the channel to auth: what is asked, whose answer
- * counts, and that each question ends, whatever becomes of auth.
+ * Questions about owners, and takes, at the proxy's end of the channel to auth: what is asked,
+ * whose answer counts, and that each question ends, whatever becomes of auth.
  */
 #include "proxy/auth_client.h"
 
 #include "common/channel.h"
 #include "common/clock.h"
+#include "common/config.h"
 #include "common/log.h"
 #include "proxy/session.h"
 #include "proxy/transaction.h"
@@ -23,6 +24,7 @@
 
 enum { SESSION = 7, TRANSACTION = 9, TURNS = 20 };
 
+static const struct config config = {.timeouts = {.transaction_ms = 1800000}};
 static struct worker worker;
 static struct session session;
 static struct transaction transaction;
@@ -38,6 +40,18 @@ static struct {
 	size_t count;
 	unsigned policy;
 } told;
+
+/* Takes that auth was asked for, with whom it was told of before the last of them. */
+static struct {
+	size_t count, frames, recipients;
+	uint64_t hashes[1000];
+	struct ipc_take_request request;
+} taken;
+
+static struct {
+	size_t takes, top_ups;
+	unsigned policy;
+} granted;
 
 /* What auth was told of ends. */
 static struct {
@@ -62,8 +76,33 @@ static void on_policy(struct session *to, const struct ipc_policy_verdict *verdi
 	fail_msg("an answer to what was not asked");
 }
 
+static void on_take(struct session *to, const struct ipc_policy_verdict *verdict)
+{
+	assert_int_equal(to->await, AWAIT_NONE);
+	granted.takes++;
+	granted.policy = verdict->policy;
+}
+
+static void on_top_up(struct session *to, const struct ipc_policy_verdict *verdict)
+{
+	assert_int_equal(to->await, AWAIT_NONE);
+	granted.top_ups++;
+	granted.policy = verdict->policy;
+}
+
 static const struct auth_answers answers = {
-	.mail = on_policy, .owner = on_owner, .take = on_policy};
+	.mail = on_policy, .owner = on_owner, .take = on_take, .top_up = on_top_up};
+
+static void note_recipients(uint64_t id, const struct ipc_recipients *recipients)
+{
+	assert_int_equal(id, TRANSACTION);
+	assert_int_equal(recipients->session, SESSION);
+	assert_true(ipc_valid(IPC_RECIPIENTS, recipients));
+	memcpy(taken.hashes + taken.recipients, recipients->hash,
+		recipients->count * sizeof *recipients->hash);
+	taken.frames++;
+	taken.recipients += recipients->count;
+}
 
 static void on_frame(
 	struct channel *channel, enum ipc_type type, uint64_t id, const void *payload, void *arg)
@@ -78,6 +117,18 @@ static void on_frame(
 		memcpy(&settled.outcome, payload, sizeof settled.outcome);
 		return;
 	}
+	if (type == IPC_RECIPIENTS) {
+		note_recipients(id, payload);
+		return;
+	}
+	if (type == IPC_TAKE_REQUEST) {
+		assert_int_equal(id, TRANSACTION);
+		taken.count++;
+		memcpy(&taken.request, payload, sizeof taken.request);
+		return;
+	}
+	if (type == IPC_INTENT)
+		return;
 	assert_int_equal(type, IPC_OWNER_REQUEST);
 	asked.count++;
 	asked.id = id;
@@ -127,6 +178,9 @@ static int setup(void **state)
 	memset(&asked, 0, sizeof asked);
 	memset(&told, 0, sizeof told);
 	memset(&settled, 0, sizeof settled);
+	memset(&taken, 0, sizeof taken);
+	memset(&granted, 0, sizeof granted);
+	worker.config = &config;
 	worker.base = event_base_new();
 	worker.sessions = idmap_new();
 	worker.auth = auth_client_new(&worker, &answers);
@@ -134,6 +188,7 @@ static int setup(void **state)
 	session.worker = &worker;
 	session.transaction = &transaction;
 	transaction.id = TRANSACTION;
+	transaction.taken_ms = clock_monotonic_ms();
 	if (worker.base == NULL || worker.sessions == NULL || worker.auth == NULL ||
 		evtimer_assign(&session.timer, worker.base, on_timer, NULL) == -1 ||
 		!idmap_put(worker.sessions, SESSION, &session) ||
@@ -146,6 +201,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	recipient_hashes_free(&transaction.hashes);
 	evtimer_del(&session.timer);
 	channel_close(&far);
 	auth_client_free(&worker.auth);
@@ -292,6 +348,136 @@ static void test_an_outcome_is_kept_until_it_is_recorded(void **state)
 	assert_int_equal(settled.count, 3);
 }
 
+static void answer_take(enum ipc_policy policy)
+{
+	const struct ipc_policy_verdict verdict = {.policy = (uint8_t)policy};
+
+	assert_true(channel_send(far, IPC_TAKE_VERDICT, TRANSACTION, &verdict, sizeof verdict));
+	turn();
+}
+
+/* More than a frame holds of them, and exactly as many as fill one. */
+static void test_recipients_go_ahead_of_their_take(void **state)
+{
+	static const struct {
+		size_t recipients, frames;
+	} cases[] = {{0, 0}, {1, 1}, {64, 1}, {65, 2}, {1000, 16}};
+
+	(void)state;
+	transaction.mail = (struct mail_arguments){.has_size = true, .size = 4711};
+	transaction.accepted = 9;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		memset(&taken, 0, sizeof taken);
+		recipient_hashes_free(&transaction.hashes);
+		for (size_t n = 0; n < cases[i].recipients; n++) {
+			assert_true(recipient_hashes_add(&transaction.hashes, n * 3));
+			recipient_hashes_answer(&transaction.hashes, true);
+		}
+		assert_true(auth_client_take(worker.auth, &session));
+		assert_int_equal(session.await, AWAIT_TAKE);
+		turn();
+		assert_int_equal(taken.count, 1);
+		assert_int_equal(taken.frames, cases[i].frames);
+		assert_int_equal(taken.recipients, cases[i].recipients);
+		for (size_t n = 0; n < cases[i].recipients; n++)
+			assert_int_equal(taken.hashes[n], n * 3);
+		assert_int_equal(taken.request.messages, 1);
+		assert_int_equal(taken.request.recipients, 9);
+		assert_int_equal(taken.request.bytes, 4711);
+		answer_take(IPC_POLICY_OK);
+		assert_int_equal(granted.takes, i + 1);
+	}
+	assert_int_equal(granted.top_ups, 0);
+}
+
+/* A take that cannot be asked sends no recipients either: they would be the next one's. */
+static void test_no_recipients_without_room_for_their_take(void **state)
+{
+	(void)state;
+	assert_true(recipient_hashes_add(&transaction.hashes, 1));
+	recipient_hashes_answer(&transaction.hashes, true);
+	for (size_t i = 0; i < AUTH_CLIENT_REQUESTS; i++) {
+		assert_true(auth_client_owner(worker.auth, &session, "a@b.c", 5));
+		if (i % 256 == 255)
+			turn();
+	}
+	assert_false(auth_client_take(worker.auth, &session));
+	turn();
+	assert_int_equal(taken.count, 0);
+	assert_int_equal(taken.frames, 0);
+}
+
+static void test_octets_besides_the_take(void **state)
+{
+	(void)state;
+	assert_true(recipient_hashes_add(&transaction.hashes, 1));
+	recipient_hashes_answer(&transaction.hashes, true);
+	assert_true(auth_client_top_up(worker.auth, &session, 1234));
+	assert_int_equal(session.await, AWAIT_TOP_UP);
+	turn();
+	assert_int_equal(taken.count, 1);
+	assert_int_equal(taken.frames, 0);
+	assert_int_equal(taken.request.session, SESSION);
+	assert_int_equal(taken.request.messages, 0);
+	assert_int_equal(taken.request.recipients, 0);
+	assert_int_equal(taken.request.bytes, 1234);
+	answer_take(IPC_POLICY_LIMIT_REJECT);
+	assert_int_equal(granted.top_ups, 1);
+	assert_int_equal(granted.policy, IPC_POLICY_LIMIT_REJECT);
+	answer_take(IPC_POLICY_LIMIT_REJECT);
+	assert_int_equal(granted.top_ups, 1);
+	assert_int_equal(granted.takes, 0);
+	assert_true(auth_client_top_up(worker.auth, &session, 1));
+	turn();
+	channel_close(&far);
+	turn();
+	assert_int_equal(granted.top_ups, 2);
+	assert_int_equal(granted.policy, IPC_POLICY_UNAVAILABLE);
+	assert_false(auth_client_top_up(worker.auth, &session, 1));
+}
+
+/* Its session gave up and said so; then the grant comes, before that is acknowledged and after. */
+static void test_a_late_grant_of_a_top_up_is_no_second_outcome(void **state)
+{
+	const struct ipc_outcome outcome = {
+		.session = SESSION, .kind = IPC_OUTCOME_ABORTED, .recipients = 3};
+
+	(void)state;
+	assert_true(auth_client_top_up(worker.auth, &session, 1234));
+	auth_client_outcome(worker.auth, TRANSACTION, &outcome);
+	auth_client_forget(worker.auth, &session);
+	auth_client_remove(worker.auth, TRANSACTION);
+	turn();
+	answer_take(IPC_POLICY_OK);
+	assert_int_equal(granted.top_ups, 0);
+	assert_int_equal(auth_client_unsettled(worker.auth), 1);
+	assert_int_equal(settled.outcome.recipients, 3);
+	acknowledge(true);
+	assert_int_equal(auth_client_unsettled(worker.auth), 0);
+	answer_take(IPC_POLICY_OK);
+	assert_int_equal(settled.outcome.kind, IPC_OUTCOME_ABORTED);
+	acknowledge(true);
+	assert_int_equal(auth_client_unsettled(worker.auth), 0);
+}
+
+/* A transaction's end is no later for what is asked before it. */
+static void test_its_questions_end_with_the_transaction(void **state)
+{
+	uint64_t end_ms = clock_monotonic_ms() + 500;
+
+	(void)state;
+	transaction.taken_ms = end_ms - config.timeouts.transaction_ms;
+	assert_true(auth_client_top_up(worker.auth, &session, 1));
+	assert_int_equal(session.deadline_ms, end_ms);
+	auth_client_expire(worker.auth, &session);
+	assert_true(auth_client_intent(worker.auth, &session));
+	assert_int_equal(session.deadline_ms, end_ms);
+	auth_client_forget(worker.auth, &session);
+	transaction.taken_ms = clock_monotonic_ms();
+	assert_true(auth_client_intent(worker.auth, &session));
+	assert_in_range(session.deadline_ms, end_ms + 1, end_ms + 60000);
+}
+
 /* No answer is owed to a session that is gone, and what it asked leaves no place taken. */
 static void test_a_session_that_ends_meanwhile(void **state)
 {
@@ -334,6 +520,11 @@ int main(void)
 		TEST(test_an_address_too_long_is_not_asked),
 		TEST(test_without_auth_it_is_unavailable),
 		TEST(test_an_outcome_is_kept_until_it_is_recorded),
+		TEST(test_recipients_go_ahead_of_their_take),
+		TEST(test_no_recipients_without_room_for_their_take),
+		TEST(test_octets_besides_the_take),
+		TEST(test_a_late_grant_of_a_top_up_is_no_second_outcome),
+		TEST(test_its_questions_end_with_the_transaction),
 		TEST(test_a_session_that_ends_meanwhile),
 		TEST(test_questions_without_an_answer_are_bounded),
 	};
