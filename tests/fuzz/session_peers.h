@@ -29,7 +29,7 @@
 			abort();  \
 	} while (0)
 
-enum { BACKENDS_MAX = 12, BUFFER_MAX = 512 * 1024, TAKES_MAX = 256, HELD_MAX = 64 };
+enum { BACKENDS_MAX = 12, BUFFER_MAX = 512 * 1024, MESSAGES_MAX = 256, HELD_MAX = 64 };
 
 enum there { AT_GREETING, AT_COMMANDS, AT_BODY };
 
@@ -49,6 +49,15 @@ struct held { /* an answer of auth's that was put off */
 	enum ipc_type type;
 	uint64_t id;
 	uint32_t question;
+	uint64_t bytes; /* of a take */
+};
+
+struct message { /* a transaction as auth knows it */
+	uint64_t id;
+	unsigned wants;      /* enum ipc_wants */
+	unsigned recipients; /* told of before its take */
+	uint64_t bytes;      /* granted */
+	bool asked, granted, topped_up, intended, settled;
 };
 
 struct world {
@@ -64,9 +73,9 @@ struct world {
 	struct fake_backend *backends[BACKENDS_MAX];
 	size_t backend_count;
 	bool lied; /* a backend said what nobody could credit */
-	unsigned ends_taken, accepted;
-	uint64_t granted[TAKES_MAX], settled[TAKES_MAX];
-	size_t granted_count, settled_count;
+	unsigned ends, ends_taken, intents, accepted;
+	struct message messages[MESSAGES_MAX];
+	size_t message_count;
 	struct held held[HELD_MAX];
 	size_t held_count;
 	size_t frames_len;
@@ -230,23 +239,56 @@ static void answer_login(struct world *world, uint64_t id, unsigned choice)
 	frame(world, IPC_AUTH_VERDICT, id, &verdict);
 }
 
-static void answer_policy(struct world *world, enum ipc_type type, uint64_t id, unsigned choice)
+/* NULL: there are more than are watched. */
+static struct message *find_message(struct world *world, uint64_t id)
+{
+	for (size_t i = 0; i < world->message_count; i++) {
+		if (world->messages[i].id == id)
+			return &world->messages[i];
+	}
+	if (world->message_count == MESSAGES_MAX)
+		return NULL;
+	struct message *message = &world->messages[world->message_count++];
+	message->id = id;
+	return message;
+}
+
+static void answer_policy(
+	struct world *world, enum ipc_type type, const struct held *held, unsigned choice)
 {
 	static const enum ipc_policy policies[8] = {IPC_POLICY_OK, IPC_POLICY_OK, IPC_POLICY_OK,
 		IPC_POLICY_SENDER, IPC_POLICY_LIMIT, IPC_POLICY_LIMIT_NEVER, IPC_POLICY_REVOKED,
 		IPC_POLICY_UNAVAILABLE};
 	struct ipc_policy_verdict verdict = {.policy = (uint8_t)policies[choice % 8]};
+	struct message *message = find_message(world, held->id);
 
-	if (verdict.policy == IPC_POLICY_LIMIT) {
+	if (verdict.policy == IPC_POLICY_LIMIT && choice / 8 % 2 == 1)
+		verdict.policy = IPC_POLICY_LIMIT_REJECT;
+	if (choice % 8 == 4 || choice % 8 == 5) {
 		memcpy(verdict.meter, "messages per hour", 17);
 		verdict.meter_len = 17;
 		verdict.limit = 3;
 		verdict.reset_s = 1795000000;
 	}
-	if (type == IPC_TAKE_VERDICT && verdict.policy == IPC_POLICY_OK &&
-		world->granted_count < TAKES_MAX)
-		world->granted[world->granted_count++] = id;
-	frame(world, type, id, &verdict);
+	if (type == IPC_MAIL_VERDICT)
+		verdict.wants = choice / 8 % 4;
+	if (message != NULL && verdict.policy == IPC_POLICY_OK) {
+		message->wants |= verdict.wants;
+		message->granted |= type == IPC_TAKE_VERDICT;
+		message->bytes += held->bytes;
+	}
+	frame(world, type, held->id, &verdict);
+}
+
+static void answer_intent(struct world *world, uint64_t id, unsigned choice)
+{
+	const struct ipc_done done = {.ok = choice % 4 != 3};
+	struct message *message = find_message(world, id);
+
+	if (message != NULL)
+		message->intended |= done.ok;
+	world->intents += done.ok;
+	frame(world, IPC_INTENT_DONE, id, &done);
 }
 
 static void answer(struct world *world, const struct held *held, unsigned choice)
@@ -262,16 +304,16 @@ static void answer(struct world *world, const struct held *held, unsigned choice
 		answer_login(world, held->id, choice);
 		break;
 	case IPC_MAIL_REQUEST:
-		answer_policy(world, IPC_MAIL_VERDICT, held->id, choice);
+		answer_policy(world, IPC_MAIL_VERDICT, held, choice);
 		break;
 	case IPC_OWNER_REQUEST:
 		frame(world, IPC_OWNER_VERDICT, held->id, &owner);
 		break;
 	case IPC_TAKE_REQUEST:
-		answer_policy(world, IPC_TAKE_VERDICT, held->id, choice);
+		answer_policy(world, IPC_TAKE_VERDICT, held, choice);
 		break;
 	case IPC_INTENT:
-		frame(world, IPC_INTENT_DONE, held->id, &done);
+		answer_intent(world, held->id, choice);
 		break;
 	case IPC_OUTCOME:
 		frame(world, IPC_OUTCOME_DONE, held->id, &done);
@@ -279,44 +321,114 @@ static void answer(struct world *world, const struct held *held, unsigned choice
 	}
 }
 
-/* An outcome must be of a take that was granted, and "accepted" needs a backend that said so. */
+/* An outcome must be of a take that was granted, and "accepted" needs an intent that was recorded
+ * and a backend that said so. */
 static void note_outcome(struct world *world, uint64_t id, const struct ipc_outcome *outcome)
 {
-	bool known = false;
+	struct message *message = find_message(world, id);
 
-	for (size_t i = 0; i < world->granted_count; i++)
-		known |= world->granted[i] == id;
-	CHECK(known);
-	for (size_t i = 0; i < world->settled_count; i++) {
-		if (world->settled[i] == id)
-			return; /* repeated until it is acknowledged */
-	}
-	CHECK(world->settled_count < TAKES_MAX);
-	world->settled[world->settled_count++] = id;
+	if (message == NULL)
+		return;
+	CHECK(message->granted);
+	if (message->settled)
+		return; /* repeated until it is acknowledged */
+	message->settled = true;
+	CHECK(message->intended ||
+		(outcome->kind != IPC_OUTCOME_ACCEPTED && outcome->kind != IPC_OUTCOME_UNKNOWN));
 	world->accepted += outcome->kind == IPC_OUTCOME_ACCEPTED;
 	CHECK(world->lied || world->accepted <= world->ends_taken);
+}
+
+/* One take a transaction, with its recipients ahead of it where they are wanted; behind its grant
+ * one for more octets, where they are. */
+static void note_take(struct world *world, uint64_t id, const struct ipc_take_request *request)
+{
+	struct message *message = find_message(world, id);
+
+	if (message == NULL)
+		return;
+	if (request->messages == 0) {
+		CHECK(request->recipients == 0 && request->bytes > 0);
+		CHECK((message->wants & IPC_WANTS_BYTES) != 0);
+		CHECK(message->granted && !message->topped_up && !message->intended);
+		message->topped_up = true;
+		return;
+	}
+	CHECK(request->messages == 1 && request->recipients > 0 && !message->asked);
+	CHECK((message->wants & IPC_WANTS_RECIPIENTS) == 0 ||
+		message->recipients == request->recipients);
+	message->asked = true;
+}
+
+static void note_recipients(
+	struct world *world, uint64_t id, const struct ipc_recipients *recipients)
+{
+	struct message *message = find_message(world, id);
+
+	if (message == NULL)
+		return;
+	CHECK((message->wants & IPC_WANTS_RECIPIENTS) != 0 && !message->asked);
+	message->recipients += recipients->count;
+}
+
+/* Nothing is intended that was not taken. */
+static void note_intent(struct world *world, uint64_t id, const struct ipc_intent *intent)
+{
+	const struct message *message = find_message(world, id);
+
+	if (message == NULL)
+		return;
+	CHECK(message->granted && !message->settled);
+	CHECK((message->wants & IPC_WANTS_BYTES) == 0 || intent->bytes <= message->bytes);
+}
+
+/* False: it is not answered. */
+static bool note(struct world *world, struct held *held, const uint8_t *payload)
+{
+	union {
+		max_align_t align;
+		struct ipc_outcome outcome;
+		struct ipc_owner_request owner;
+		struct ipc_take_request take;
+		struct ipc_recipients recipients;
+		struct ipc_intent intent;
+		uint8_t bytes[2048];
+	} copy;
+
+	CHECK(ipc_size(held->type) <= sizeof copy);
+	memcpy(&copy, payload, ipc_size(held->type));
+	CHECK(ipc_valid(held->type, &copy));
+	switch ((unsigned)held->type) {
+	case IPC_OUTCOME:
+		note_outcome(world, held->id, &copy.outcome);
+		break;
+	case IPC_OWNER_REQUEST:
+		held->question = copy.owner.question;
+		break;
+	case IPC_TAKE_REQUEST:
+		held->bytes = copy.take.bytes;
+		note_take(world, held->id, &copy.take);
+		break;
+	case IPC_RECIPIENTS:
+		note_recipients(world, held->id, &copy.recipients);
+		return false;
+	case IPC_INTENT:
+		note_intent(world, held->id, &copy.intent);
+		break;
+	}
+	return true;
 }
 
 static void take_frame(struct world *world, const struct ipc_header *header, const uint8_t *payload)
 {
 	struct held held = {.type = (enum ipc_type)header->type, .id = header->id};
 
-	union {
-		max_align_t align;
-		struct ipc_outcome outcome;
-		struct ipc_owner_request owner;
-	} copy;
-
-	if (header->type == IPC_OUTCOME) {
-		memcpy(&copy, payload, sizeof copy.outcome);
-		note_outcome(world, header->id, &copy.outcome);
-	}
-	if (header->type == IPC_OWNER_REQUEST) {
-		memcpy(&copy, payload, sizeof copy.owner);
-		held.question = copy.owner.question;
-	}
+	if (!note(world, &held, payload))
+		return;
 	unsigned choice = decide(world);
-	if (choice / 8 == 31 && world->held_count < HELD_MAX) /* later, or never */
+	/* Later, or never; outcomes more often, for a 250 waits for them. */
+	unsigned prompt = held.type == IPC_OUTCOME ? 24 : 31;
+	if (choice / 8 >= prompt && world->held_count < HELD_MAX)
 		world->held[world->held_count++] = held;
 	else
 		answer(world, &held, choice);
@@ -442,6 +554,8 @@ static void check_command(const char *line, size_t len)
 static void ended(struct world *world, struct fake_backend *backend)
 {
 	CHECK(backend->recipients > 0 || !backend->honest || world->lied);
+	world->ends++;
+	CHECK(world->ends <= world->intents || !backend->honest || world->lied);
 	unsigned code = reply(world, backend, "250 2.0.0 Ok: queued as FUZZ1");
 
 	world->ends_taken += code / 100 == 2;
@@ -592,15 +706,10 @@ static void peers_backends(struct world *world)
 /* Every grant was settled: takes granted less takes returned are what the backend has. */
 static void peers_judge(struct world *world)
 {
-	if (world->auth_died || world->granted_count == TAKES_MAX)
+	if (world->auth_died)
 		return;
-	for (size_t i = 0; i < world->granted_count; i++) {
-		bool settled = false;
-
-		for (size_t j = 0; j < world->settled_count; j++)
-			settled |= world->settled[j] == world->granted[i];
-		CHECK(settled);
-	}
+	for (size_t i = 0; i < world->message_count; i++)
+		CHECK(world->messages[i].settled || !world->messages[i].granted);
 }
 
 static void peers_close(struct world *world)
