@@ -33,7 +33,11 @@ enum ctl_option_bit {
 	CTL_PEPPER = 1u << 12,
 	CTL_FROM = 1u << 13,
 	CTL_ALL = 1u << 14,
-	CTL_OWN = 1u << 15,   /* limits of a credential's own */
+	CTL_OWN = 1u << 15,  /* limits of a credential's own */
+	CTL_SPAN = 1u << 16, /* since when, until when */
+	CTL_LOG = 1u << 17,
+	CTL_USAGE = 1u << 18,
+	CTL_TOP = 1u << 19,
 	CTL_LOCAL = 1u << 30, /* no option: the command needs no database */
 };
 
@@ -60,13 +64,18 @@ struct ctl {
 	size_t command_count;
 	bool help, json, no_password, rotate, dry_run, update, plan_given, all;
 	const char *dsn, *plan, *sql_directory, *after;
-	const char *since, *until, *account_id; /* of audit; NULL: any */
-	unsigned long limit;                    /* rows of a list; 0: all */
-	unsigned jobs;                          /* of import; 0: one a CPU */
+	const char *since, *until, *account_id; /* NULL: any */
+	/* of the books; NULL: any, or as usual */
+	const char *by, *of_account, *of_tenant, *queue_id, *transaction, *client;
+	bool csv, once;
+	uint64_t interval_s; /* of top; 0: as usual */
+	unsigned long limit; /* rows of a list; 0: all */
+	unsigned jobs;       /* of import; 0: one a CPU */
 	/* of a credential; NULL: not given */
 	uint64_t for_s; /* of block add; 0: as long as usual */
 	const char *reason;
-	const char *from; /* of auth-test: the client's address; NULL: not given */
+	const char
+		*from; /* of auth-test the client's address, of log the sender; NULL: not given */
 	const char *label, *expires, *pepper, *own_limits[CTL_OWN_LIMITS];
 	struct ctl_words networks, senders, limits;
 	struct password_cost cost;
@@ -126,6 +135,11 @@ int ctl_credential_revoke(struct ctl *ctl);
 int ctl_credential_keys(struct ctl *ctl);
 int ctl_auth_test(struct ctl *ctl);
 int ctl_audit(struct ctl *ctl);
+int ctl_usage(struct ctl *ctl);
+int ctl_log(struct ctl *ctl);
+int ctl_explain(struct ctl *ctl);
+int ctl_top(struct ctl *ctl);
+int ctl_limits_advise(struct ctl *ctl);
 int ctl_block_add(struct ctl *ctl);
 int ctl_block_del(struct ctl *ctl);
 int ctl_block_list(struct ctl *ctl);

@@ -3,6 +3,7 @@
 #include "ctl/ctl.h"
 #include "ctl/database.h"
 #include "ctl/login.h"
+#include "ctl/output.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -10,22 +11,6 @@
 #include <sysexits.h>
 
 enum { PAGE_ROWS = 1000 };
-
-/* RFC 4180 2.5-2.7.  An empty field of a record with others needs no quotes. */
-static void put_field(const char *text)
-{
-	if (strpbrk(text, ",\"\r\n") == NULL) {
-		(void)fputs(text, stdout);
-		return;
-	}
-	(void)fputc('"', stdout);
-	for (; *text != '\0'; text++) {
-		if (*text == '"')
-			(void)fputc('"', stdout);
-		(void)fputc(*text, stdout);
-	}
-	(void)fputc('"', stdout);
-}
 
 static int export_page(struct ctl *ctl, char after[LOGIN_TEXT_MAX], unsigned long want, int *got)
 {
@@ -44,13 +29,8 @@ static int export_page(struct ctl *ctl, char after[LOGIN_TEXT_MAX], unsigned lon
 	if (rows == NULL)
 		return status;
 	*got = PQntuples(rows);
-	for (int row = 0; row < *got; row++) {
-		for (int column = 0; column < PQnfields(rows); column++) {
-			(void)fputs(column == 0 ? "" : ",", stdout);
-			put_field(PQgetvalue(rows, row, column));
-		}
-		(void)fputs("\r\n", stdout);
-	}
+	for (int row = 0; row < *got; row++)
+		output_csv_row(stdout, rows, row);
 	if (*got > 0)
 		(void)snprintf(after, LOGIN_TEXT_MAX, "%s", PQgetvalue(rows, *got - 1, 0));
 	PQclear(rows);

@@ -139,14 +139,34 @@ static const struct ctl_command commands[] = {
 		"Shows what limits the messages of an account: its own, those of its credentials, "
 		"of domains and tenants;\nhow much is used, and when some of it is free again.  "
 		"Bars on a terminal, else a table."},
+	{"limits", "advise", ctl_limits_advise, "LOGIN", 1, 1, 0,
+		"Tells what an account sent in an hour and in a day during the last 30 days, and "
+		"what "
+		"its limits\ncould be: twice what all but one in a hundred hours or days stay "
+		"below."},
 	{"auth-test", "", ctl_auth_test, "LOGIN", 1, 1, CTL_COST | CTL_FROM | CTL_PEPPER,
 		"Asks for a password or a generated secret, tells whether a log-in with it would "
 		"be let in, and why not.\n--memory and --passes as in postern.conf tell whether "
 		"the "
 		"hash would be made anew.  Nothing is counted,\nand nothing changes."},
-	{"audit", "", ctl_audit, "[LOGIN]", 0, 1, CTL_HISTORY | CTL_LIMIT,
+	{"audit", "", ctl_audit, "[LOGIN]", 0, 1, CTL_HISTORY | CTL_SPAN | CTL_LIMIT,
 		"Shows what was changed, the newest first: when, by whom, what, and of which "
 		"account; or of one account."},
+	{"usage", "", ctl_usage, "", 0, 0, CTL_USAGE | CTL_SPAN | CTL_HISTORY,
+		"Adds up what was sent, for bills: messages, recipients, octets; and how many "
+		"messages of them the\nserver behind may or may not have accepted.  Days are days "
+		"of "
+		"UTC; --since and --until take dates."},
+	{"log", "", ctl_log, "[LOGIN]", 0, 1, CTL_LOG | CTL_SPAN | CTL_LIMIT,
+		"Shows who sent what, and what was refused, the newest first; 100 rows unless "
+		"--limit "
+		"says otherwise."},
+	{"explain", "", ctl_explain, "ID", 1, 1, 0,
+		"Tells why a message was refused, or what became of it, by the id in the reply, in "
+		"the log or in\nReceived:."},
+	{"top", "", ctl_top, "", 0, 0, CTL_TOP | CTL_LIMIT,
+		"Shows who sends most at present, anew every two seconds: messages, recipients and "
+		"refusals of the\nlast minute, and a minute's mean of the last hour.  ^C ends it."},
 	{"completion", "bash", ctl_completion_bash, "", 0, 0, CTL_LOCAL,
 		"Prints a script that lets bash complete the words of posternctl: source it, or "
 		"put "

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { ANY_COMMAND = 0, JOBS_MAX = 256 };
+enum { ANY_COMMAND = 0, JOBS_MAX = 256, INTERVAL_S_MAX = 3600 };
 
 bool options_parse_size(const char *text, uint64_t *bytes_out)
 {
@@ -210,7 +210,7 @@ static bool take_recipients_day(struct ctl *ctl, const char *value)
 }
 
 /* "90s", "15m", "2h", "30d". */
-static bool take_for(struct ctl *ctl, const char *value)
+static bool parse_time(const char *value, uint64_t *seconds_out)
 {
 	static const struct {
 		char unit;
@@ -227,11 +227,90 @@ static bool take_for(struct ctl *ctl, const char *value)
 		return false;
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		if (value[digits] == units[i].unit) {
-			ctl->for_s = number * units[i].seconds;
+			*seconds_out = number * units[i].seconds;
 			return true;
 		}
 	}
 	return false;
+}
+
+static bool take_for(struct ctl *ctl, const char *value)
+{
+	return parse_time(value, &ctl->for_s);
+}
+
+static bool take_interval(struct ctl *ctl, const char *value)
+{
+	return parse_time(value, &ctl->interval_s) && ctl->interval_s <= INTERVAL_S_MAX;
+}
+
+static bool take_by(struct ctl *ctl, const char *value, const char *const *words)
+{
+	ctl->by = value;
+	for (; *words != NULL; words++) {
+		if (strcmp(value, *words) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool take_usage_by(struct ctl *ctl, const char *value)
+{
+	static const char *const words[] = {
+		"day", "month", "account", "tenant", "credential", NULL};
+
+	return take_by(ctl, value, words);
+}
+
+static bool take_top_by(struct ctl *ctl, const char *value)
+{
+	static const char *const words[] = {"account", "tenant", "address", NULL};
+
+	return take_by(ctl, value, words);
+}
+
+static bool take_of_account(struct ctl *ctl, const char *value)
+{
+	ctl->of_account = value;
+	return value[0] != '\0';
+}
+
+static bool take_of_tenant(struct ctl *ctl, const char *value)
+{
+	ctl->of_tenant = value;
+	return true;
+}
+
+static bool take_queue_id(struct ctl *ctl, const char *value)
+{
+	ctl->queue_id = value;
+	return true;
+}
+
+static bool take_transaction(struct ctl *ctl, const char *value)
+{
+	ctl->transaction = value;
+	return true;
+}
+
+static bool take_client(struct ctl *ctl, const char *value)
+{
+	ctl->client = value;
+	return true;
+}
+
+static bool take_csv(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->csv = true;
+	return true;
+}
+
+static bool take_once(struct ctl *ctl, const char *value)
+{
+	(void)value;
+	ctl->once = true;
+	return true;
 }
 
 static bool take_reason(struct ctl *ctl, const char *value)
@@ -288,8 +367,8 @@ static const struct ctl_option options[] = {
 	{"--limit", "N", CTL_LIMIT, take_limit, "at most so many rows (default: all)"},
 	{"--rotate", NULL, CTL_ROTATE, take_rotate, "make a new one; the old one names nobody"},
 	{"--dry-run", NULL, CTL_DRY_RUN, take_dry_run, "say what would be done, and do nothing"},
-	{"--since", "TIME", CTL_HISTORY, take_since, "only what happened then or later"},
-	{"--until", "TIME", CTL_HISTORY, take_until, "only what happened before"},
+	{"--since", "TIME", CTL_SPAN, take_since, "only what happened then or later"},
+	{"--until", "TIME", CTL_SPAN, take_until, "only what happened before"},
 	{"--id", "ACCOUNT_ID", CTL_HISTORY, take_id, "of this account, which may be deleted"},
 	{"--jobs", "N", CTL_IMPORT, take_jobs, "passwords hashed at a time (default: one a CPU)"},
 	{"--label", "TEXT", CTL_CREDENTIAL, take_label, "what it is for, for people"},
@@ -309,6 +388,19 @@ static const struct ctl_option options[] = {
 	{"--pepper", "FILE", CTL_PEPPER, take_pepper,
 		"the key to hash it under (default: POSTERN_PEPPER)"},
 	{"--from", "ADDRESS", CTL_FROM, take_from, "as if the client came from there"},
+	{"--from", "ADDRESS|@DOMAIN", CTL_LOG, take_from, "only what this sender wrote"},
+	{"--queue-id", "ID", CTL_LOG, take_queue_id, "only what the server behind calls so"},
+	{"--id", "TRANSACTION", CTL_LOG, take_transaction, "only this transaction"},
+	{"--client", "CIDR", CTL_LOG, take_client, "only what came from there"},
+	{"--account", "LOGIN", CTL_USAGE, take_of_account, "only of this account"},
+	{"--tenant", "NAME", CTL_USAGE, take_of_tenant, "only of this tenant and those below it"},
+	{"--by", "WHAT", CTL_USAGE, take_usage_by,
+		"a row each day, month, account, tenant or credential (default: day)"},
+	{"--csv", NULL, CTL_USAGE, take_csv, "CSV as in RFC 4180, without the total"},
+	{"--by", "WHAT", CTL_TOP, take_top_by,
+		"a row each account, tenant or address of a client (default: account)"},
+	{"--interval", "TIME", CTL_TOP, take_interval, "how often: 5s or 1m (default: 2s)"},
+	{"--once", NULL, CTL_TOP, take_once, "print it once, and end"},
 	{"--for", "TIME", CTL_BLOCK, take_for, "how long: 90s, 15m, 2h or 30d (default: 1h)"},
 	{"--reason", "TEXT", CTL_BLOCK, take_reason, "for people, and for the audit"},
 	{"--update", NULL, CTL_IMPORT, take_update, "change accounts that exist; else they stay"},
@@ -350,19 +442,40 @@ static const struct ctl_option *find_option(const char *word, size_t len)
 	return NULL;
 }
 
-/* An option may have two rows, one a form of its value; returns the one that took it, or NULL. */
-static const struct ctl_option *take_value(
-	struct ctl *ctl, const struct ctl_option *row, const char *value)
+/*
+ * An option of every command is taken at once, so that --json holds for errors too; the others when
+ * the command is known, for a name may have several rows: by the command, or forms of its value.
+ */
+struct given {
+	const struct ctl_option *row; /* the first of its name */
+	const char *value;
+};
+
+struct givens {
+	struct given list[CTL_ARGUMENTS_MAX];
+	size_t count;
+};
+
+/* Returns EX_OK or the exit status. */
+static int take_given(struct ctl *ctl, const struct given *given)
 {
-	for (const struct ctl_option *other = row; other < options + option_count; other++) {
-		if (strcmp(other->name, row->name) == 0 && other->take(ctl, value))
-			return other;
+	bool of_command = false;
+
+	for (const struct ctl_option *row = given->row; row < options + option_count; row++) {
+		if (strcmp(row->name, given->row->name) != 0 ||
+			(row->bit & ctl->command->options) == 0)
+			continue;
+		if (row->take(ctl, given->value))
+			return EX_OK;
+		of_command = true;
 	}
-	return NULL;
+	return usage_error(ctl,
+		of_command ? "not a value for this option" : "not an option of this command",
+		given->row->name);
 }
 
 /* Takes argv[*at], which begins with a hyphen, and its value; returns EX_OK or the exit status. */
-static int take_option(struct ctl *ctl, int argc, char **argv, int *at, unsigned *seen)
+static int take_option(struct ctl *ctl, int argc, char **argv, int *at, struct givens *givens)
 {
 	const char *word = argv[*at];
 	const char *value = strchr(word, '=');
@@ -381,15 +494,18 @@ static int take_option(struct ctl *ctl, int argc, char **argv, int *at, unsigned
 			return usage_error(ctl, "wants a value", row->name);
 		value = argv[++*at];
 	}
-	const struct ctl_option *taken = take_value(ctl, row, value);
-	if (taken == NULL)
-		return usage_error(ctl, "not a value for this option", row->name);
-	*seen |= taken->bit;
+	if (row->bit == ANY_COMMAND)
+		return row->take(ctl, value)
+			       ? EX_OK
+			       : usage_error(ctl, "not a value for this option", row->name);
+	if (givens->count == CTL_ARGUMENTS_MAX)
+		return usage_error(ctl, "too many options", "");
+	givens->list[givens->count++] = (struct given){row, value};
 	return EX_OK;
 }
 
 /* Splits argv into options and words; "--" ends the options. */
-static int split(struct ctl *ctl, int argc, char **argv, unsigned *seen)
+static int split(struct ctl *ctl, int argc, char **argv, struct givens *givens)
 {
 	bool words_only = false;
 
@@ -397,7 +513,7 @@ static int split(struct ctl *ctl, int argc, char **argv, unsigned *seen)
 		if (!words_only && strcmp(argv[at], "--") == 0) {
 			words_only = true;
 		} else if (!words_only && argv[at][0] == '-' && argv[at][1] != '\0') {
-			int status = take_option(ctl, argc, argv, &at, seen);
+			int status = take_option(ctl, argc, argv, &at, givens);
 
 			if (status != EX_OK)
 				return status;
@@ -435,11 +551,13 @@ static bool find_command(struct ctl *ctl)
 	return false;
 }
 
-static int check_command(const struct ctl *ctl, unsigned seen)
+static int check_command(struct ctl *ctl, const struct givens *givens)
 {
-	for (size_t i = 0; i < option_count; i++) {
-		if ((options[i].bit & seen & ~ctl->command->options) != 0)
-			return usage_error(ctl, "not an option of this command", options[i].name);
+	for (size_t i = 0; i < givens->count; i++) {
+		int status = take_given(ctl, &givens->list[i]);
+
+		if (status != EX_OK)
+			return status;
 	}
 	if (ctl->argument_count < ctl->command->min)
 		return usage_error(ctl, "too few arguments, wanted", ctl->command->arguments);
@@ -464,7 +582,7 @@ static int check_command(const struct ctl *ctl, unsigned seen)
 int options_parse(
 	struct ctl *ctl, const struct ctl_command *commands, size_t count, int argc, char **argv)
 {
-	unsigned seen = 0;
+	struct givens givens = {.count = 0};
 	int status;
 
 	ctl->commands = commands;
@@ -474,7 +592,7 @@ int options_parse(
 	ctl->after = "";
 	ctl->cost.memory_bytes = UINT64_C(64) << 20;
 	ctl->cost.passes = 2;
-	status = split(ctl, argc, argv, &seen);
+	status = split(ctl, argc, argv, &givens);
 	if (status != EX_OK)
 		return status;
 	if (!find_command(ctl)) {
@@ -491,5 +609,5 @@ int options_parse(
 		usage_print_command(ctl->command);
 		return EX_OK;
 	}
-	return check_command(ctl, seen);
+	return check_command(ctl, &givens);
 }

@@ -122,6 +122,32 @@ void output_table(FILE *to, const PGresult *rows, bool heading)
 	}
 }
 
+/* RFC 4180 2.5-2.7.  An empty field of a record with others needs no quotes. */
+static void put_csv_field(FILE *to, const char *text)
+{
+	if (strpbrk(text, ",\"\r\n") == NULL) {
+		(void)fputs(text, to);
+		return;
+	}
+	(void)fputc('"', to);
+	for (; *text != '\0'; text++) {
+		if (*text == '"')
+			(void)fputc('"', to);
+		(void)fputc(*text, to);
+	}
+	(void)fputc('"', to);
+}
+
+void output_csv_row(FILE *to, const PGresult *rows, int row)
+{
+	for (int column = 0; column < PQnfields(rows); column++) {
+		(void)fputs(column == 0 ? "" : ",", to);
+		put_csv_field(
+			to, row == -1 ? PQfname(rows, column) : PQgetvalue(rows, row, column));
+	}
+	(void)fputs("\r\n", to);
+}
+
 void output_error(bool json, int status, const char *message, const char *hint)
 {
 	if (json) {

@@ -35,6 +35,9 @@ void output_field(FILE *to, const PGresult *rows, int row, int column);
 /* Writes rows in aligned columns; heading tells whether the columns' names come first. */
 void output_table(FILE *to, const PGresult *rows, bool heading);
 
+/* A record as in RFC 4180; row -1: the columns' names.  NULL is an empty field. */
+void output_csv_row(FILE *to, const PGresult *rows, int row);
+
 /* All rows: a table, or an array of objects on one line each. */
 void output_rows(bool json, const PGresult *rows);
 
