@@ -14,7 +14,7 @@ from books import message, put, refusal, refuse
 from test_sql import Database, one
 
 DAY_MS = 86400 * 1000
-AT = 1_795_600_000_000  # 2026-11-25 08:26:40 UTC
+AT = 1_795_600_000_000  # 2026-11-25 09:46:40 UTC
 seqs = itertools.count(1)
 tids = itertools.count(1000)
 
