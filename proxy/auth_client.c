@@ -199,7 +199,7 @@ static bool send_recipients(struct auth_client *client, const struct session *se
 		count = hashes->accepted - at;
 		if (count > IPC_RECIPIENTS_MAX)
 			count = IPC_RECIPIENTS_MAX;
-		payload.count = (uint32_t)count;
+		payload.count = (uint16_t)count;
 		memcpy(payload.hash, hashes->hash + at, count * sizeof *payload.hash);
 		if (!channel_send(client->channel, IPC_RECIPIENTS, transaction->id, &payload,
 			    sizeof payload))
