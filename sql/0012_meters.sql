@@ -392,24 +392,25 @@ DECLARE
 	k limit_kind;
 	total bigint;
 	marks bigint[] := m.marks;
-	ring bigint[];
+	base bigint;
 	steps int;
+	quantity int;
 	begun bigint[] := '{0,0,0,0}';
 BEGIN
 	FOR k IN SELECT * FROM limit_kind l WHERE l.first IS NOT NULL ORDER BY l.first LOOP
 		total := meter_sum(m, k.quantity);
-		ring := m.marks[k.first:k.first + k.slots];
 		steps := target / (k.slot_s / 150) - m.slot / (k.slot_s / 150);
-		IF cardinality(ring) <= k.slots OR ring[k.slots + 1] IS NULL OR steps > k.slots THEN
-			ring := array_fill(total, ARRAY[k.slots + 1]);
+		base := marks[k.first + k.slots];
+		IF base IS NULL OR steps > k.slots THEN
+			marks[k.first:k.first + k.slots] := array_fill(total, ARRAY[k.slots + 1]);
 		ELSIF steps < 0 THEN
-			ring := array_fill(ring[k.slots + 1], ARRAY[k.slots + 1]);
+			marks[k.first:k.first + k.slots] := array_fill(base, ARRAY[k.slots + 1]);
 		ELSIF steps > 0 THEN
-			ring := array_fill(total, ARRAY[steps]) || ring[1:k.slots + 1 - steps];
+			marks[k.first:k.first + k.slots] := array_fill(total, ARRAY[steps])
+				|| marks[k.first:k.first + k.slots - steps];
 		END IF;
-		marks[k.first:k.first + k.slots] := ring;
-		steps := array_position('{messages,recipients,bytes,new_recipients}', k.quantity);
-		begun[steps] := greatest(begun[steps], ring[1]);
+		quantity := array_position('{messages,recipients,bytes,new_recipients}', k.quantity);
+		begun[quantity] := greatest(begun[quantity], marks[k.first]);
 	END LOOP;
 	m.slot := target;
 	m.marks := marks;
@@ -431,6 +432,7 @@ DECLARE
 	base bigint;
 	line bigint;
 	tops bigint[] := array_fill(9000000000000000000, ARRAY[3]);
+	marks bigint[] := m.marks;
 BEGIN
 	FOR k IN SELECT * FROM limit_kind l
 		WHERE l.number <= cardinality(limits) AND (l.first IS NOT NULL OR l.quantity = 'distinct')
@@ -441,7 +443,7 @@ BEGIN
 			EXIT;
 		END IF;
 		total := meter_sum(m, k.quantity);
-		base := coalesce(m.marks[k.first + k.slots], total);
+		base := coalesce(marks[k.first + k.slots], total);
 		line := coalesce(ceil(warn * limits[k.number] / 100.0)::bigint, 0);
 		line := CASE WHEN total - base < line THEN line - 1 ELSE limits[k.number] END;
 		tops[array_position('{messages,recipients,bytes}', k.quantity)] :=

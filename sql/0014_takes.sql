@@ -7,6 +7,9 @@
 -- order, and only then decided.  Whoever waits for a meter that is being made holds no lock that its maker
 -- wants, so batches that overlap meet no deadlock.
 
+-- The batches of takes are arrays of any length: plans for one more length each time cost more than takes.
+ALTER ROLE postern_service SET plan_cache_mode = 'force_generic_plan';
+
 SET LOCAL ROLE postern_owner;
 SET LOCAL search_path = postern, pg_catalog, pg_temp;
 
@@ -90,9 +93,11 @@ BEGIN
 		FROM unnest(takes_resolve.accounts, takes_resolve.credentials, takes_resolve.domains,
 			takes_resolve.messages, takes_resolve.recipients, takes_resolve.bytes)
 			WITH ORDINALITY e (account, credential, domain, messages, recipients, bytes, number)
-		LEFT JOIN account a ON a.account_id = e.account
+		-- LIMIT: looked up one by one; a join would read all of a small table for a batch of one.
+		LEFT JOIN LATERAL (SELECT * FROM account a WHERE a.account_id = e.account LIMIT 1) a ON true
 		LEFT JOIN plan p ON p.plan_id = a.plan_id
-		LEFT JOIN credential c ON c.credential_id = e.credential AND c.account_id = e.account
+		LEFT JOIN LATERAL (SELECT * FROM credential c WHERE c.credential_id = e.credential
+			AND c.account_id = e.account LIMIT 1) c ON true
 		LEFT JOIN tenant_chain t ON t.tenant_id = a.tenant_id
 	) e;
 	IF NOT others THEN
@@ -183,14 +188,14 @@ DECLARE
 	locked bigint;
 	lowest int;
 	highest int;
-	stale boolean;
+	stale int[];
 BEGIN
 	IF EXISTS (SELECT FROM unnest(meters_lock.subjects) s
 		WHERE NOT EXISTS (SELECT FROM meter m WHERE m.scope = s.scope AND m.id = s.id)) THEN
 		PERFORM meters_make(meters_lock.subjects, slot_of(coalesce(meters_lock.moment, clock_timestamp())));
 	END IF;
 	FOR attempt IN 1..6 LOOP
-		SELECT count(*), min(l.slot), max(l.slot), bool_or(l.stamp <> l.wanted),
+		SELECT count(*), min(l.slot), max(l.slot), array_agg(l.number) FILTER (WHERE l.stamp <> l.wanted),
 			array_agg(l.number ORDER BY l.number) FILTER (WHERE l.messages + l.more_messages > l.top_messages
 				OR l.recipients + l.more_recipients > l.top_recipients OR l.bytes + l.more_bytes > l.top_bytes),
 			min(l.top_messages - l.messages), min(l.top_recipients - l.recipients), min(l.top_bytes - l.bytes)
@@ -210,8 +215,12 @@ BEGIN
 		IF highest = slot + 1 THEN
 			slot := slot + 1;
 		END IF;
-		EXIT WHEN locked = 0 OR (lowest = slot AND highest = slot AND stale IS NOT TRUE);
-		PERFORM meter_refresh(s, meters_lock.slot) FROM unnest(meters_lock.subjects) s;
+		EXIT WHEN locked = 0 OR (lowest = slot AND highest = slot AND stale IS NULL);
+		IF lowest = slot AND highest = slot THEN
+			PERFORM meter_refresh(subjects[n], meters_lock.slot) FROM unnest(stale) n;
+		ELSE
+			PERFORM meter_refresh(s, meters_lock.slot) FROM unnest(meters_lock.subjects) s;
+		END IF;
 	END LOOP;
 END
 $$;
@@ -223,8 +232,9 @@ CREATE FUNCTION meter_refresh(s take_subject, slot int) RETURNS void
 DECLARE
 	m meter;
 BEGIN
-	SELECT * INTO m FROM meter t WHERE t.scope = s.scope AND t.id = s.id;
-	IF m.slot = slot AND m.stamp IS NOT DISTINCT FROM coalesce(s.stamp, m.stamp) THEN
+	SELECT * INTO m FROM meter t WHERE t.scope = s.scope AND t.id = s.id
+	AND (t.slot <> slot OR t.stamp <> s.stamp);
+	IF NOT FOUND THEN
 		RETURN;
 	END IF;
 	IF m.slot <> slot THEN
