@@ -258,7 +258,8 @@ BEGIN
 			u (seq, receipt, account, credential, domain, m, r, b)
 		WHERE u.receipt = '' AND u.seq = ANY (fresh)
 	) e, takes_resolve(e.a, e.c, e.d, e.m, e.r, e.b, moment, false) r;
-	all_of := coalesce(subjects_set(chained, 0, 0, 0), '{}') || ARRAY(
+	chained := coalesce(chained, '{}');
+	all_of := subjects_set(chained, 0, 0, 0) || ARRAY(
 		SELECT DISTINCT s FROM unnest(seqs, receipts) u (seq, receipt), receipt_parsed(u.receipt) r, unnest(r.subjects) s
 		WHERE u.receipt <> '' AND u.seq = ANY (fresh)
 		AND NOT EXISTS (SELECT FROM unnest(chained) c WHERE c.scope = s.scope AND c.id = s.id));
