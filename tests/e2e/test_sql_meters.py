@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors
 
 import pg
-from test_sql import DAY, HOUR, NOW, db, one  # noqa: F401
+from test_sql import DAY, HOUR, NOW, db, in_thread, one, wait_until_blocked  # noqa: F401
 from test_sql_credentials import add, number
 from test_sql_quota import run_writers, worst_window
 
@@ -470,6 +470,24 @@ def test_first_takes_of_overlapping_batches_meet_no_deadlock(db):
         assert run_writers(db, "postern_service", 4, work) == [0] * 192
         used = [shown(db, account)["account", "messages_hour"][5] for account in accounts]
         assert sum(used) == 192
+
+
+def test_a_batch_locks_its_meters_in_order(db):
+    """While the second of three is held by somebody else, a batch waits with the first locked and not the third."""
+    accounts = sorted(db.account() for _ in range(3))
+    call = ("SELECT result FROM postern.takes(0, 0, %s, '{0,0,0}', '{\"\",\"\",\"\"}', '{1,1,1}', '{1,1,1}', '{0,0,0}',"
+            " '{0,0,0}', '{}')")
+    db.service.execute(call, (accounts,))
+    lock = "SELECT id FROM postern.meter WHERE scope = 1 AND id = %s FOR UPDATE SKIP LOCKED"
+    for order in (accounts, accounts[::-1], accounts[1:] + accounts[:1]):
+        with db.connect(pg.USER) as holder, db.connect("postern_service") as batch:
+            with holder.transaction():
+                holder.execute(lock, (accounts[1],))
+                join = in_thread(lambda order=order, batch=batch: batch.execute(call, (order,)).fetchall())
+                wait_until_blocked(db, holder)
+                assert db.owner.execute(lock, (accounts[0],)).fetchall() == []
+                assert db.owner.execute(lock, (accounts[2],)).fetchall() == [(accounts[2],)]
+            assert join() == [(0,)] * 3
 
 
 def test_limits_that_change_meanwhile_are_never_exceeded(db):
