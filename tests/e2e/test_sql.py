@@ -30,7 +30,7 @@ ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "
                    "account_export", "account_import", "account_known",
                    "account_auth", "credential_auth", "block_of", "block_add", "block_del", "block_list", "account_source_name", "account_fetch",
                    "account_source_problems", "schema_versions", "plan_add", "tenant_set", "tenant_list", "tenant_del",
-                   "account_set_tenant", "domain_set", "domain_list", "domain_del"}
+                   "account_set_tenant", "domain_set", "domain_list", "domain_del", "limit_kinds", "limits_warnings"}
 
 # The books.
 SERVICE_FUNCTIONS |= {"usage_put", "refusals_put", "usage_maintain"}
