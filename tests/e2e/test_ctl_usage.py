@@ -158,7 +158,7 @@ def test_usage_of_nothing(kept):
 @pytest.mark.parametrize("words,status", [
     (("usage", "x"), USAGE), (("usage", "--by", "hour"), USAGE), (("usage", "--by", "address"), USAGE),
     (("usage", "--account", ""), USAGE), (("usage", "--account", "a", "--tenant", "b"), USAGE),
-    (("usage", "--account", "a", "--id", "1"), USAGE), 
+    (("usage", "--account", "a", "--id", "1"), USAGE),
     (("usage", "--id", "x"), USAGE), (("usage", "--limit", "5"), USAGE), (("usage", "--client", "192.0.2.1"), USAGE),
     (("usage", "--account", "nobody@example.test"), NO_USER), (("usage", "--tenant", "nobody"), NO_USER),
     (("usage", "--account", "a b"), DATA), (("usage", "--since", "someday"), DATA), (("usage", "--until", "2026-13-01"), DATA),
