@@ -428,7 +428,7 @@ def test_wrong_limits_make_no_credential(ctl, pepper, words, status):
 def test_the_two_forms_of_the_option_limit(ctl):
     assert len(ctl.json("account", "list", "--limit", "1")) == 1
     done = run("account", "list", "--limit", "messages_hour=1", dsn=ctl.dsn)
-    assert done.returncode == USAGE and "not an option of this command: --limit" in done.stderr
+    assert done.returncode == USAGE and "not a value for this option: --limit" in done.stderr
     done = run("account", "list", "--limit", "-1", dsn=ctl.dsn)
     assert done.returncode == USAGE and "not a value" in done.stderr
     assert "--limit N" in run("account", "list", "--help").stdout
