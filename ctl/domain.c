@@ -8,6 +8,9 @@ static const struct subject domain = {
 	.takes = SETTINGS_INHERIT | SETTINGS_PLAN,
 	.list = "SELECT name AS domain, plan, settings FROM postern.domain_list() "
 		"WHERE name = pg_catalog.lower($1) OR $1 IS NULL",
+	.list_plain =
+		"SELECT name AS domain, plan, " SUBJECT_SETTINGS " FROM postern.domain_list() "
+		"WHERE name = pg_catalog.lower($1) OR $1 IS NULL",
 	.add = "SELECT postern.domain_set($1, $2::pg_catalog.jsonb) WHERE NOT EXISTS ("
 	       "SELECT FROM postern.domain_list() WHERE name = pg_catalog.lower($1))",
 	.set = "SELECT postern.domain_set($1, $2::pg_catalog.jsonb) FROM postern.domain_list() "

@@ -13,6 +13,8 @@ static const struct subject plan = {
 	.takes = SETTINGS_RULES,
 	.list = "SELECT name AS plan, accounts, settings FROM postern.plan_list() "
 		"WHERE name = $1 OR $1 IS NULL",
+	.list_plain = "SELECT name AS plan, accounts, " SUBJECT_SETTINGS
+		      " FROM postern.plan_list() WHERE name = $1 OR $1 IS NULL",
 	.add = "SELECT postern.plan_add($1, $2::pg_catalog.jsonb)",
 	/* plan_set() alone would make one. */
 	/* It takes grace as a whole, where here one limit of it may be named. */

@@ -18,6 +18,8 @@ static const struct subject tenant = {
 	.list = "SELECT name AS tenant, parent, plan, enabled, accounts, settings "
 		"FROM postern.tenant_list() "
 		"WHERE name = $1 OR $1 IS NULL",
+	.list_plain = "SELECT name AS tenant, parent, plan, enabled, accounts, " SUBJECT_SETTINGS
+		      " FROM postern.tenant_list() WHERE name = $1 OR $1 IS NULL",
 	.add = "SELECT postern.tenant_set($1, $2::pg_catalog.jsonb) "
 	       "WHERE NOT EXISTS (SELECT FROM postern.tenant_list() WHERE name = $1)",
 	.set = "SELECT postern.tenant_set($1, $2::pg_catalog.jsonb) FROM postern.tenant_list() "
