@@ -169,11 +169,7 @@ void guard_tag(const struct guard *guard, const uint8_t *login, size_t login_len
 
 static bool is_trusted(const struct guard *guard, const struct address_key *client)
 {
-	for (size_t i = 0; i < guard->config->trusted_count; i++) {
-		if (network_has(&guard->config->trusted[i], client))
-			return true;
-	}
-	return false;
+	return network_list_has(&guard->config->trusted, client);
 }
 
 static bool is_known(struct guard *guard, const uint8_t pair[GUARD_KEY_BYTES], uint64_t now_ms)

@@ -32,7 +32,6 @@ enum config_limits {
 	CONFIG_STRIP_MAX = 64,      /* names in header.strip */
 	CONFIG_FIELD_NAME_MAX = 76, /* octets of one */
 	CONFIG_NAME_MAX = 64,       /* octets of a section's title */
-	CONFIG_TRUSTED_MAX = 256,   /* networks in guard.trusted */
 };
 
 enum config_process {
@@ -48,6 +47,9 @@ enum tls_mode { TLS_MODE_IMPLICIT, TLS_MODE_STARTTLS };
 
 enum line_endings { LINE_ENDINGS_NORMALISE, LINE_ENDINGS_REJECT };
 
+/* The PROXY protocol: whether a load balancer's header says whose each connection is. */
+enum listen_proxy { LISTEN_PROXY_NONE, LISTEN_PROXY_REQUIRED };
+
 struct config_listen {
 	char *name;
 	struct address addresses[CONFIG_ADDRESSES_MAX];
@@ -56,7 +58,9 @@ struct config_listen {
 	enum line_endings line_endings;
 	enum ipc_from_policy from; /* of accounts without their own; never IPC_FROM_LISTENER */
 	size_t certificate;        /* index into config.certificates */
-	unsigned line;             /* where the section stands, for messages */
+	enum listen_proxy proxy_protocol;
+	struct network_list proxy_from; /* load balancers; REQUIRED: nobody else comes in */
+	unsigned line;                  /* where the section stands, for messages */
 };
 
 struct config_certificate {
@@ -80,7 +84,8 @@ struct config_backend {
 	unsigned line;
 };
 
-struct config_timeouts { /* of a client, in milliseconds */
+struct config_timeouts {          /* of a client, in milliseconds */
+	unsigned proxy_header_ms; /* from accept to the end of a load balancer's header */
 	unsigned handshake_ms;
 	unsigned unauthenticated_ms; /* a command of a session that has not logged in */
 	unsigned command_ms;         /* a command of one that has (RFC 5321 4.5.3.2.7: >= 5 min) */
@@ -126,9 +131,7 @@ struct config_password {
 
 struct config_guard { /* against guessing; see docs/guard.md */
 	bool enabled;
-	struct network
-		trusted[CONFIG_TRUSTED_MAX]; /* nothing is counted against them as networks */
-	size_t trusted_count;
+	struct network_list trusted;   /* nothing is counted against them as networks */
 	unsigned prefix_v4, prefix_v6; /* bits of what counts as one network */
 	unsigned guesses;         /* wrong secrets of one name from one network before a hold */
 	unsigned guesses_known;   /* ... where that account has logged in before */

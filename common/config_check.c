@@ -83,6 +83,45 @@ static void check_addresses(const struct check *check)
 	}
 }
 
+/* Whether it holds all addresses of a family. */
+static bool is_everybody(const struct network *network)
+{
+	static const struct network v4 = {.key = {{[10] = 0xff, [11] = 0xff}}, .bits = 96};
+
+	return network->bits == 0 || network_equal(network, &v4);
+}
+
+/* Who may send a PROXY header says whose each connection is: nobody, and everybody, are mistakes.
+ */
+static void check_proxies(const struct check *check)
+{
+	for (size_t l = 0; l < check->config->listener_count; l++) {
+		const struct config_listen *listen = &check->config->listeners[l];
+		const struct network_list *from = &listen->proxy_from;
+		bool required = listen->proxy_protocol == LISTEN_PROXY_REQUIRED;
+		unsigned line = line_of(check, CONFIG_SECTION_LISTEN,
+			from->count > 0 ? "proxy_from" : "proxy_protocol", l);
+
+		if (required && from->count == 0)
+			config_complain(check->errors, line,
+				"listen \"%s\": proxy_protocol is required, and nobody may send "
+				"it; add the load balancers: proxy_from = {\"192.0.2.0/24\"}",
+				listen->name);
+		if (!required && from->count > 0)
+			config_complain(check->errors, line,
+				"listen \"%s\": proxy_from without a PROXY protocol; add "
+				"proxy_protocol = required, or remove it",
+				listen->name);
+		for (size_t i = 0; i < from->count; i++) {
+			if (is_everybody(&from->networks[i]))
+				config_complain(check->errors, line,
+					"listen \"%s\": proxy_from is everybody, who could then "
+					"name any address as his; name the load balancers",
+					listen->name);
+		}
+	}
+}
+
 static void check_admin(const struct check *check)
 {
 	const struct config *config = check->config;
@@ -185,6 +224,7 @@ void config_check(
 
 	check_presence(&check);
 	check_addresses(&check);
+	check_proxies(&check);
 	check_admin(&check);
 	check_backends(&check);
 	check_password(&check);

@@ -51,6 +51,8 @@ static const struct config_word line_endings[] = {
 static const struct config_word from_policies[] = {{"off", IPC_FROM_OFF},
 	{"observe", IPC_FROM_OBSERVE}, {"reject", IPC_FROM_REJECT}, {"rewrite", IPC_FROM_REWRITE},
 	{NULL, 0}};
+static const struct config_word listen_proxies[] = {
+	{"none", LISTEN_PROXY_NONE}, {"required", LISTEN_PROXY_REQUIRED}, {NULL, 0}};
 static const struct config_word log_formats[] = {
 	{"logfmt", LOG_FORMAT_LOGFMT}, {"json", LOG_FORMAT_JSON}, {NULL, 0}};
 static const struct config_word log_levels[] = {{"error", LOG_ERROR}, {"warning", LOG_WARNING},
@@ -130,6 +132,9 @@ const struct config_option config_options[] = {
 
 	ROW(CREDENTIAL, "pepper", PEPPERS, config, pepper_files),
 
+	/* One lost segment is sent again within 3 s. */
+	ROW(TIMEOUTS, "proxy_header", DURATION, config, timeouts.proxy_header_ms, DEFAULT("5s"),
+		RANGE(S, M)),
 	ROW(TIMEOUTS, "handshake", DURATION, config, timeouts.handshake_ms, DEFAULT("15s"),
 		RANGE(S, 5 * M)),
 	ROW(TIMEOUTS, "unauthenticated", DURATION, config, timeouts.unauthenticated_ms,
@@ -183,6 +188,9 @@ const struct config_option config_options[] = {
 	ROW(LISTEN, "line_endings", CHOICE, config_listen, line_endings, DEFAULT("normalise"),
 		WORDS(line_endings)),
 	ROW(LISTEN, "from", CHOICE, config_listen, from, DEFAULT("reject"), WORDS(from_policies)),
+	ROW(LISTEN, "proxy_protocol", CHOICE, config_listen, proxy_protocol, DEFAULT("none"),
+		WORDS(listen_proxies)),
+	ROW(LISTEN, "proxy_from", NETWORKS, config_listen, proxy_from),
 
 	/* RFC 5321 4.5.3.2.  Less than ten minutes after the end of data makes duplicates. */
 	ROW(BACKEND, "server", SERVERS, config_backend, servers, REQUIRED),

@@ -54,7 +54,7 @@ enum config_type {
 	CONFIG_TYPE_SERVERS,   /* a list of addresses, port 25 unless given */
 	CONFIG_TYPE_SOURCES,   /* at most one IPv4 and one IPv6 address, no ports */
 	CONFIG_TYPE_FIELDS,    /* a list of names of header fields */
-	CONFIG_TYPE_NETWORKS,  /* a list of networks, for guard.trusted */
+	CONFIG_TYPE_NETWORKS,  /* a list of networks */
 	CONFIG_TYPE_PEPPERS,   /* a list of files with a key each */
 	CONFIG_TYPE_COUNT,
 };

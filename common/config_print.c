@@ -186,17 +186,17 @@ static bool print_fields(const struct config_option *option, const struct config
 static bool print_networks(const struct config_option *option, const struct config *config,
 	const void *owner, FILE *out)
 {
-	const struct config_guard *guard = &config->guard;
+	const struct network_list *list =
+		(const struct network_list *)(const void *)((const char *)owner + option->offset);
 	char text[NETWORK_TEXT_MAX];
 
-	(void)option;
-	(void)owner;
-	for (size_t i = 0; i < guard->trusted_count; i++)
+	(void)config;
+	for (size_t i = 0; i < list->count; i++)
 		fprintf(out, "%s\"%s\"", i == 0 ? "{" : ", ",
-			network_format(&guard->trusted[i], text));
-	if (guard->trusted_count > 0)
+			network_format(&list->networks[i], text));
+	if (list->count > 0)
 		fputc('}', out);
-	return guard->trusted_count > 0;
+	return list->count > 0;
 }
 
 static bool print_peppers(const struct config_option *option, const struct config *config,

@@ -409,10 +409,9 @@ static bool set_fields(const struct config_option *option, const char *text,
 static bool set_networks(const struct config_option *option, const char *text,
 	const struct config *config, void *owner, char why[CONFIG_WHY_MAX])
 {
-	struct config_guard *guard = &((struct config *)owner)->guard;
+	struct network_list *list = (struct network_list *)(void *)((char *)owner + option->offset);
 	struct network network;
 
-	(void)option;
 	(void)config;
 	if (!network_parse(text, &network)) {
 		snprintf(why, CONFIG_WHY_MAX,
@@ -420,18 +419,18 @@ static bool set_networks(const struct config_option *option, const char *text,
 			"bit may be set behind its prefix");
 		return false;
 	}
-	for (size_t i = 0; i < guard->trusted_count; i++) {
-		if (network_equal(&guard->trusted[i], &network)) {
+	for (size_t i = 0; i < list->count; i++) {
+		if (network_equal(&list->networks[i], &network)) {
 			snprintf(why, CONFIG_WHY_MAX, "is given twice; remove one");
 			return false;
 		}
 	}
-	if (guard->trusted_count == CONFIG_TRUSTED_MAX) {
+	if (list->count == NETWORK_LIST_MAX) {
 		snprintf(why, CONFIG_WHY_MAX, "is one too many; at most %d are allowed",
-			CONFIG_TRUSTED_MAX);
+			NETWORK_LIST_MAX);
 		return false;
 	}
-	guard->trusted[guard->trusted_count++] = network;
+	list->networks[list->count++] = network;
 	return true;
 }
 

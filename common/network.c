@@ -98,6 +98,15 @@ bool network_equal(const struct network *a, const struct network *b)
 	return a->bits == b->bits && memcmp(&a->key, &b->key, sizeof a->key) == 0;
 }
 
+bool network_list_has(const struct network_list *list, const struct address_key *address)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (network_has(&list->networks[i], address))
+			return true;
+	}
+	return false;
+}
+
 /* --------------------------------------------------------------------- sets */
 struct member {
 	UT_hash_handle hh;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Networks in CIDR form, and a bounded set of them that end at a time.
+ * Networks in CIDR form, short lists of them, and a bounded set of them that end at a time.
  *
- * Numeric only.  A question costs one look-up for each prefix length in use, however many networks
- * the set holds.  Pure: time is a parameter; any process.
+ * Numeric only.  A question to a set costs one look-up for each prefix length in use, however many
+ * networks the set holds.  Pure: time is a parameter; any process.
  */
 #ifndef COMMON_NETWORK_H
 #define COMMON_NETWORK_H
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NETWORK_TEXT_MAX = 64 };
+enum { NETWORK_TEXT_MAX = 64, NETWORK_LIST_MAX = 256 };
 
 struct network {
 	struct address_key key; /* cut to its bits, the rest is 0 */
@@ -35,6 +35,15 @@ struct network network_of(const struct address_key *address, unsigned v4_bits, u
 
 bool network_has(const struct network *network, const struct address_key *address);
 bool network_equal(const struct network *a, const struct network *b);
+
+/* A few that an administrator wrote down; all zero is an empty one. */
+struct network_list {
+	struct network networks[NETWORK_LIST_MAX];
+	size_t count;
+};
+
+/* Whether one of them holds the address. */
+bool network_list_has(const struct network_list *list, const struct address_key *address);
 
 struct network_set;
 

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/counters.h"
 #include "common/log.h"
+#include "proxy/arrival.h"
 #include "proxy/backend.h"
 #include "proxy/door.h"
 #include "proxy/replies.h"
@@ -35,12 +36,14 @@ struct acceptor {
 	struct listener listeners[CONFIG_LISTENERS_MAX * CONFIG_ADDRESSES_MAX];
 	size_t listener_count;
 	struct door *door;
+	struct arrivals *arrivals;
 	size_t limit;       /* of sessions */
 	size_t descriptors; /* of sessions, their good-byes and their backend connections */
 	bool resting, stopped;
 };
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg);
+static arrival_told_function on_told;
 
 /* What the listeners, channels and the log leave; a session at work needs two. */
 static size_t descriptor_limit(void)
@@ -64,7 +67,9 @@ struct acceptor *acceptor_new(struct worker *worker, const struct child_start *s
 	if (acceptor->limit == 0 || acceptor->limit > acceptor->descriptors)
 		acceptor->limit = acceptor->descriptors / 100 * 98;
 	acceptor->door = door_new(&worker->config->limits);
-	if (acceptor->door == NULL)
+	acceptor->arrivals = arrivals_new(
+		worker->base, worker->config->timeouts.proxy_header_ms, on_told, acceptor);
+	if (acceptor->door == NULL || acceptor->arrivals == NULL)
 		goto fail;
 	for (size_t i = 0; i < start->listener_count; i++) {
 		struct listener *listener = &acceptor->listeners[acceptor->listener_count++];
@@ -93,6 +98,7 @@ void acceptor_free(struct acceptor **pointer)
 		if (acceptor->listeners[i].event != NULL)
 			event_free(acceptor->listeners[i].event);
 	}
+	arrivals_free(&acceptor->arrivals);
 	door_free(&acceptor->door);
 	free(acceptor);
 }
@@ -113,7 +119,8 @@ static void rest(struct acceptor *acceptor, bool resting)
 /* Backend connections count: a message at hand must not fail for a stranger's connection. */
 static bool has_room(const struct acceptor *acceptor)
 {
-	size_t sessions = idmap_count(acceptor->worker->sessions);
+	size_t sessions =
+		idmap_count(acceptor->worker->sessions) + arrivals_count(acceptor->arrivals);
 
 	return sessions < acceptor->limit &&
 	       sessions + stream_lingering() + backend_count() < acceptor->descriptors;
@@ -123,6 +130,7 @@ void acceptor_stop(struct acceptor *acceptor)
 {
 	rest(acceptor, true);
 	acceptor->stopped = true;
+	arrivals_keep(acceptor->arrivals, 0, "draining");
 }
 
 void acceptor_tick(struct acceptor *acceptor)
@@ -191,13 +199,13 @@ void acceptor_block(struct acceptor *acceptor, const struct ipc_block *block)
 }
 
 /* A client that may not stay hears why, where it can be said in the clear. */
-static void turn_away(const struct listener *listener, int fd, enum reply_id reply)
+static void turn_away(const struct config_listen *listen, int fd, enum reply_id reply)
 {
 	const char *bytes;
 	size_t len = reply_text(reply, &bytes);
 
 	counter_add(COUNTER_CONNECTIONS_REFUSED, 1);
-	if (listener->listen->tls == TLS_MODE_STARTTLS)
+	if (listen->tls == TLS_MODE_STARTTLS)
 		(void)send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	close(fd);
 }
@@ -209,34 +217,61 @@ static bool memory_short(const struct worker *worker)
 	return limit != 0 && stream_total_queued() > limit / 100 * 95;
 }
 
-static void take_in(struct listener *listener, int fd, const struct address *client)
+static void take_in(struct acceptor *acceptor, const struct config_listen *listen, int fd,
+	const struct session_origin *origin)
 {
-	struct acceptor *acceptor = listener->acceptor;
-
-	counter_add(COUNTER_CONNECTIONS, 1);
 	if (memory_short(acceptor->worker)) {
-		turn_away(listener, fd, REPLY_OVERLOAD);
+		turn_away(listen, fd, REPLY_OVERLOAD);
 		return;
 	}
-	switch (door_ask(acceptor->door, client, clock_monotonic_ms())) {
+	switch (door_ask(acceptor->door, &origin->client, clock_monotonic_ms())) {
 	case DOOR_OPEN:
 		break;
 	case DOOR_BLOCKED:
 		counter_add(COUNTER_CONNECTIONS_BLOCKED, 1);
-		turn_away(listener, fd, REPLY_BLOCKED);
+		turn_away(listen, fd, REPLY_BLOCKED);
 		return;
 	case DOOR_CONNECTIONS:
 	case DOOR_STRANGERS:
-		turn_away(listener, fd, REPLY_TOO_MANY_CONNECTIONS);
+		turn_away(listen, fd, REPLY_TOO_MANY_CONNECTIONS);
 		return;
 	}
-	struct session *session = session_open(acceptor->worker, listener->listen, fd, client);
+	struct session *session = session_open(acceptor->worker, listen, fd, origin);
 	if (session == NULL || session->state == CLIENT_CLOSED) /* an early talker */
 		return;
-	if (!door_enter(acceptor->door, client, &session->place))
+	if (!door_enter(acceptor->door, &origin->client, &session->place))
 		session_close_with(session, REPLY_OVERLOAD, "out of memory");
 	else if (door_crowded(acceptor->door))
 		make_room(acceptor);
+}
+
+static void on_told(int fd, const struct config_listen *listen, const struct address *client,
+	const struct address *via, void *arg)
+{
+	struct session_origin origin = {.client = *client, .untold = via == NULL};
+
+	if (via != NULL)
+		origin.via = *via;
+	take_in(arg, listen, fd, &origin);
+}
+
+static void welcome_or_ask(struct listener *listener, int fd, const struct address *peer)
+{
+	struct acceptor *acceptor = listener->acceptor;
+	struct session_origin origin = {.client = *peer};
+
+	counter_add(COUNTER_CONNECTIONS, 1);
+	switch (listener->listen->proxy_protocol) {
+	case LISTEN_PROXY_NONE:
+		take_in(acceptor, listener->listen, fd, &origin);
+		break;
+	case LISTEN_PROXY_REQUIRED:
+		arrivals_add(acceptor->arrivals, fd, peer, listener->listen);
+		/* They are strangers of whom less is known. */
+		arrivals_keep(acceptor->arrivals, acceptor->worker->config->limits.unauthenticated,
+			"crowded out");
+		break;
+	}
 }
 
 /* A few a turn: the other workers want some as well, and sessions at work must not wait. */
@@ -245,7 +280,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 	struct listener *listener = arg;
 	struct acceptor *acceptor = listener->acceptor;
 	struct sockaddr_storage from;
-	struct address client;
+	struct address peer;
 
 	(void)what;
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
@@ -264,8 +299,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 			}
 			return;
 		}
-		if (address_from_sockaddr((struct sockaddr *)&from, len, &client))
-			take_in(listener, accepted, &client);
+		if (address_from_sockaddr((struct sockaddr *)&from, len, &peer))
+			welcome_or_ask(listener, accepted, &peer);
 		else
 			close(accepted);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Accepting clients: the listeners (the master's; shared with the other workers), the number of
- * sessions, and what door.h allows a network prefix.  When this worker is full its listeners rest
+ * sessions, and what door.h allows a network prefix: the client's own, where a load balancer has
+ * told whose the connection is (arrival.h).  When this worker is full its listeners rest
  * and the others take what comes; a descriptor reserve keeps backend connections possible.
  */
 #ifndef PROXY_ACCEPTOR_H

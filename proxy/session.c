@@ -272,7 +272,7 @@ static bool start_tls(struct session *session)
 }
 
 struct session *session_open(struct worker *worker, const struct config_listen *listen, int fd,
-	const struct address *client)
+	const struct session_origin *origin)
 {
 	struct session *session = calloc(1, sizeof *session);
 
@@ -283,7 +283,9 @@ struct session *session_open(struct worker *worker, const struct config_listen *
 	session->id = id_new();
 	session->worker = worker;
 	session->listen = listen;
-	session->client = *client;
+	session->client = origin->client;
+	session->via = origin->via;
+	session->untold = origin->untold;
 	session->opened_ms = clock_monotonic_ms();
 	session->stream = stream_open(worker->base, fd, &stream_events, session);
 	if (session->stream == NULL) {

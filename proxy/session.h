@@ -54,11 +54,18 @@ struct sasl_exchange { /* between AUTH and its verdict; holds a login, never a s
 	uint8_t login[IPC_LOGIN_MAX];
 };
 
+struct session_origin { /* where a connection comes from */
+	struct address client;
+	struct address via; /* the load balancer that told the client; len 0: none did */
+	bool untold;        /* client is a load balancer, which told nobody: its health checks do */
+};
+
 struct session {
 	uint64_t id;
 	struct worker *worker;
 	const struct config_listen *listen;
 	struct address client;
+	struct address via;    /* as of struct session_origin, like untold */
 	struct stream *stream; /* NULL: the client is gone, its message is not decided yet */
 	struct event timer;
 	uint64_t deadline_ms, timer_ms; /* the timer may fire early and is then set anew */
@@ -67,6 +74,7 @@ struct session {
 	enum await await;
 	uint32_t question; /* AWAIT_OWNER: the number of the one that is asked */
 	bool tls, esmtp, authenticated;
+	bool untold;
 	bool skipping;      /* the rest of a line that was too long */
 	bool client_ended;  /* no more input will come */
 	bool after_data;    /* DATA was the last command, and it has not begun a body */
@@ -103,7 +111,7 @@ struct session {
 
 /* Takes over an accepted socket.  NULL: out of memory, fd closed. */
 struct session *session_open(struct worker *worker, const struct config_listen *listen, int fd,
-	const struct address *client) __attribute__((warn_unused_result));
+	const struct session_origin *origin) __attribute__((warn_unused_result));
 
 /*
  * Ends the session: an open transaction is settled with auth, the backend connection dropped, the

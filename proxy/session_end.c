@@ -106,15 +106,25 @@ void session_on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---------------------------------------------------------------------- closing */
 
+/* A load balancer looks every few seconds whether we are well: no news, as long as all goes well.
+ */
+static bool is_health_check(const struct session *session)
+{
+	return session->untold && session->login == NULL && session->login_failures == 0 &&
+	       session->errors == 0;
+}
+
 static void write_line(const struct session *session, const char *reason)
 {
 	char text[ADDRESS_TEXT_MAX];
 	struct log_line line;
 
-	log_begin(&line, LOG_INFO, "session");
+	log_begin(&line, is_health_check(session) ? LOG_DEBUG : LOG_INFO, "session");
 	log_id(&line, "sid", session->id);
 	log_text(&line, "rip", address_format_host(&session->client, text));
 	log_uint(&line, "rport", address_port(&session->client));
+	if (session->via.len != 0)
+		log_text(&line, "via", address_format_host(&session->via, text));
 	log_text(&line, "listen", session->listen->name);
 	if (session->tls && session->stream != NULL && stream_tls(session->stream) != NULL)
 		log_text(&line, "tls", SSL_get_version(stream_tls(session->stream)));

@@ -120,7 +120,9 @@ static void shake(struct stream *stream)
 			event_add(&stream->writable, NULL);
 			return;
 		}
-		counter_add(COUNTER_HANDSHAKES_FAILED, 1);
+		/* Who left before he said anything looked whether the port is open. */
+		if (BIO_number_read(SSL_get_rbio(stream->ssl)) > 0)
+			counter_add(COUNTER_HANDSHAKES_FAILED, 1);
 		stream_tell_end(stream, STREAM_ERROR);
 		return;
 	}

@@ -119,7 +119,7 @@ static void set_config(unsigned flags)
 {
 	config.hostname = (char *)(uintptr_t) "submit.example.test";
 	config.timeouts =
-		(struct config_timeouts){15000, 60000, 300000, 180000, 1800000, 120000, 0};
+		(struct config_timeouts){5000, 15000, 60000, 300000, 180000, 1800000, 120000, 0};
 	config.limits = (struct config_limits_set){
 		.recipients = 5,
 		.message_bytes = (flags & FLAG_SMALL) != 0 ? 300 : 100000,
@@ -251,10 +251,10 @@ static void log_in(struct session *session)
 
 static void open_session(unsigned flags)
 {
-	struct address from;
+	struct session_origin from = {.untold = false};
 	int fds[2];
 
-	CHECK(address_parse("198.51.100.7:1024", -1, &from));
+	CHECK(address_parse("198.51.100.7:1024", -1, &from.client));
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
 	world.client = fds[1];
 	struct session *session = session_open(&world.worker, &config.listeners[0], fds[0], &from);

@@ -29,6 +29,11 @@ static char path[64], dsn_path[64];
 #define LISTEN "listen \"submissions\" { address = {\"0.0.0.0:465\"} tls = implicit }\n"
 #define BACKEND "backend \"legacy\" { server = {\"192.0.2.10:25\"} }\n"
 #define MINIMAL HOST DATABASE CERTIFICATE LISTEN BACKEND
+/* In place of LISTEN's line, to put more into it. */
+#define BEHIND(options)                                                              \
+	HOST DATABASE CERTIFICATE                                                    \
+		"listen \"a\" { address = {\"0.0.0.0:465\"} tls = implicit " options \
+		" }\n" BACKEND
 
 static void write_file(const char *name, const char *text, size_t len, mode_t mode)
 {
@@ -362,6 +367,20 @@ static const struct refused {
 	{"address under a wildcard",
 		MINIMAL "listen \"b\" { tls = implicit address = {\"127.0.0.1:465\"} }\n",
 		":6: listen \"b\": 127.0.0.1:465 is taken by listen \"submissions\""},
+	{"PROXY protocol from nobody", BEHIND("proxy_protocol = required"),
+		":4: listen \"a\": proxy_protocol is required, and nobody may send it; add"},
+	{"load balancers without a PROXY protocol", BEHIND("proxy_from = {\"192.0.2.0/24\"}"),
+		":4: listen \"a\": proxy_from without a PROXY protocol; add"},
+	{"PROXY protocol from everybody",
+		BEHIND("proxy_protocol = required proxy_from = {\"192.0.2.0/24\", \"0.0.0.0/0\"}"),
+		":4: listen \"a\": proxy_from is everybody, who could then name any address"},
+	{"PROXY protocol from everybody with IPv6",
+		BEHIND("proxy_protocol = required proxy_from = {\"::/0\"}"),
+		":4: listen \"a\": proxy_from is everybody, who could then name any address"},
+	{"no load balancer", BEHIND("proxy_protocol = required proxy_from = {lb.example.net}"),
+		":4: listen.proxy_from: 'lb.example.net' is not a network"},
+	{"PROXY protocol now and then", BEHIND("proxy_protocol = optional"),
+		":4: listen.proxy_protocol: 'optional' is not one of: none, required"},
 	{"admin for all", MINIMAL "admin { listen = \"0.0.0.0:9465\" }\n",
 		":6: admin.listen: 0.0.0.0:9465 is not a loopback address"},
 	{"admin on a listener's", MINIMAL "admin {\nlisten = \"127.0.0.1:465\"\n}\n",
@@ -544,6 +563,8 @@ static void test_defaults(void **state)
 	assert_int_equal(config->listeners[0].tls, TLS_MODE_IMPLICIT);
 	assert_int_equal(config->listeners[0].line, 4);
 	assert_int_equal(config->listeners[0].from, IPC_FROM_REJECT);
+	assert_int_equal(config->listeners[0].proxy_protocol, LISTEN_PROXY_NONE);
+	assert_int_equal(config->timeouts.proxy_header_ms, 5000);
 	assert_int_equal(config->header.strip_count, 0);
 	assert_false(config->header.add_date || config->header.add_message_id);
 	assert_false(config->header.drop_received || config->header.token);
@@ -567,7 +588,8 @@ static const char all_set[] =
 	"password { memory = 8MiB passes = 3 processes = 2 memory_budget = 1GiB queue = 7\n"
 	"  cache_entries = 0 cache_age = 90s on_outage = cached outage_trust = 5m }\n"
 	"guard { trusted = {\"192.0.2.7\", \"2001:db8::/48\"} prefix_v4 = 24 }\n"
-	"timeouts { handshake = 1500ms unauthenticated = 7s login = 8s command = 9s data = 10s\n"
+	"timeouts { proxy_header = 3s handshake = 1500ms unauthenticated = 7s login = 8s command = "
+	"9s data = 10s\n"
 	"  transaction = 2h drain = 0 }\n"
 	"limits { recipients = 500 message_size = 10MB connections = 12 connections_per_prefix = "
 	"5\n"
@@ -578,7 +600,8 @@ static const char all_set[] =
 	"certificate a { chain = /a.pem key = /a.key }\n"
 	"certificate b { chain = /b.pem key = /b.key }\n"
 	"listen one { address = {\"192.0.2.1:587\", '[2001:db8::1]:587'} tls = starttls\n"
-	"  certificate = b line_endings = reject from = rewrite }\n"
+	"  certificate = b line_endings = reject from = rewrite\n"
+	"  proxy_protocol = required proxy_from = {\"10.0.0.0/8\", \"2001:db8::7\"} }\n"
 	"backend x { server = {192.0.2.10, \"[2001:db8::10]:2525\"}\n"
 	"  source = {192.0.2.5, \"2001:db8::5\"} identity = none connect_timeout = 2s\n"
 	"  greeting_timeout = 3s command_timeout = 4s data_timeout = 5s block_timeout = 6s\n"
@@ -604,9 +627,9 @@ static void test_every_option_arrives(void **state)
 	assert_int_equal(config->password.cache_ms, 90000);
 	assert_int_equal(config->password.on_outage, PASSWORD_OUTAGE_CACHED);
 	assert_int_equal(config->password.outage_trust_ms, 300000);
-	assert_int_equal(config->guard.trusted_count, 2);
-	assert_int_equal(config->guard.trusted[0].bits, 128);
-	assert_int_equal(config->guard.trusted[1].bits, 48);
+	assert_int_equal(config->guard.trusted.count, 2);
+	assert_int_equal(config->guard.trusted.networks[0].bits, 128);
+	assert_int_equal(config->guard.trusted.networks[1].bits, 48);
 	assert_int_equal(config->guard.prefix_v4, 24);
 	assert_int_equal(config->timeouts.handshake_ms, 1500);
 	assert_int_equal(config->timeouts.login_ms, 8000);
@@ -620,6 +643,10 @@ static void test_every_option_arrives(void **state)
 	assert_int_equal(config->listeners[0].tls, TLS_MODE_STARTTLS);
 	assert_int_equal(config->listeners[0].line_endings, LINE_ENDINGS_REJECT);
 	assert_int_equal(config->listeners[0].from, IPC_FROM_REWRITE);
+	assert_int_equal(config->listeners[0].proxy_protocol, LISTEN_PROXY_REQUIRED);
+	assert_int_equal(config->listeners[0].proxy_from.count, 2);
+	assert_int_equal(config->listeners[0].proxy_from.networks[0].bits, 104);
+	assert_int_equal(config->timeouts.proxy_header_ms, 3000);
 	assert_int_equal(config->header.strip_count, 2);
 	assert_string_equal(config->header.strip[0], "X-Internal");
 	assert_string_equal(config->header.strip[1], "X-Tracking-*");

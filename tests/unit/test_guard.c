@@ -472,8 +472,8 @@ static void test_trusted_networks_are_counted_by_account_only(void **state)
 	struct address_key webmail = at("198.51.100.7");
 	char name[32];
 
-	assert_true(network_parse("198.51.100.0/24", &rig->config.trusted[0]));
-	rig->config.trusted_count = 1;
+	assert_true(network_parse("198.51.100.0/24", &rig->config.trusted.networks[0]));
+	rig->config.trusted.count = 1;
 	for (unsigned i = 0; i < 500; i++) {
 		snprintf(name, sizeof name, "user%u", i);
 		assert_int_equal(guess(rig, name, webmail, i).answer, GUARD_PASS);
@@ -748,8 +748,8 @@ static void test_no_crowd(void **state)
 	unsigned percent;
 	char name[32];
 
-	assert_true(network_parse("198.51.100.7", &rig->config.trusted[0]));
-	rig->config.trusted_count = 1;
+	assert_true(network_parse("198.51.100.7", &rig->config.trusted.networks[0]));
+	rig->config.trusted.count = 1;
 	for (unsigned i = 0; i < 3000; i++) {
 		snprintf(name, sizeof name, "user%u", i);
 		succeed(rig, "bulk", at("192.0.2.1"));  /* one customer's bulk sender */

@@ -148,6 +148,21 @@ static void test_a_set_ends_its_networks(void **state)
 	assert_null(set);
 }
 
+static void test_a_list_holds_what_any_of_it_does(void **state)
+{
+	struct network_list list = {.count = 0};
+	struct address_key inside = key_of("192.0.2.9"), six = key_of("2001:db8::1"),
+			   beside = key_of("192.0.3.9");
+
+	(void)state;
+	assert_false(network_list_has(&list, &inside));
+	list.networks[list.count++] = net("192.0.2.0/24");
+	list.networks[list.count++] = net("2001:db8::/32");
+	assert_true(network_list_has(&list, &inside));
+	assert_true(network_list_has(&list, &six));
+	assert_false(network_list_has(&list, &beside));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +171,7 @@ int main(void)
 		cmocka_unit_test(test_holds_what_its_bits_say),
 		cmocka_unit_test(test_network_of_an_address),
 		cmocka_unit_test(test_a_set_ends_its_networks),
+		cmocka_unit_test(test_a_list_holds_what_any_of_it_does),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
