@@ -215,6 +215,8 @@ static void test_version_1_bad(void **state)
 			NO_FIELDS},
 		{"a tab", IN("PROXY TCP4\t192.0.2.1 198.51.100.2 51234 465\r\n"), NO_FIELDS},
 		{"NUL", IN("PROXY TCP4 192.0.2.1\0 198.51.100.2 51234 465\r\n"), NO_FIELDS},
+		{"NUL at the end", IN("PROXY TCP4 192.0.2.1 198.51.100.2 51234 465\0 1\r\n"),
+			NO_FIELDS},
 		{"UDP4", IN("PROXY UDP4 192.0.2.1 198.51.100.2 51234 465\r\n"), NO_PROTOCOL},
 		{"tcp4", IN("PROXY tcp4 192.0.2.1 198.51.100.2 51234 465\r\n"), NO_PROTOCOL},
 		{"TCP4 of IPv6", IN("PROXY TCP4 2001:db8::1 2001:db8::2 51234 465\r\n"),
