@@ -161,11 +161,16 @@ void serve_policy_refused(struct service *service, const struct session *session
 	enum ipc_policy policy, const struct refusal_address *address,
 	const struct query_quota_row *row);
 
-/* serve_take.c: limits, and what became of the message */
-void serve_take_request(struct peer *peer, uint64_t id, const void *payload);
+/* serve_outcome.c: what became of the message */
 void serve_intent(struct peer *peer, uint64_t id, const void *payload);
 void serve_outcome(struct peer *peer, uint64_t id, const void *payload);
 void serve_attach_transaction(struct peer *peer, uint64_t id, const void *payload);
+/* Tells the proxy that waits for it what its outcome came to; NOTHING and WAIT tell nobody. */
+void serve_outcome_answer(
+	struct service *service, const struct take *take, enum transaction_next next);
+
+/* serve_take.c: limits */
+void serve_take_request(struct peer *peer, uint64_t id, const void *payload);
 void serve_taken(
 	enum quota_answer answer, const struct query_quota_row *row, void *service, uint64_t token);
 void serve_returned(enum transaction_returned returned, void *service, uint64_t token);

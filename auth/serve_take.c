@@ -1,35 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-/* Takes, intents and outcomes of a proxy; see serve.h and transaction.h. */
+/* Takes of a proxy, and their return; see serve.h and transaction.h. */
 #include "auth/serve.h"
 
 #include "common/clock.h"
 #include "common/counters.h"
 #include "common/log.h"
-
-static void send_done(struct peer *peer, enum ipc_type type, uint64_t id, bool ok)
-{
-	const struct ipc_done done = {.ok = ok};
-
-	if (peer != NULL)
-		channel_send(peer->channel, type, id, &done, sizeof done);
-}
-
-/* Outcomes are repeated until they are answered, so they go to whatever channel the proxy has now.
- */
-static void answer_outcome(
-	struct service *service, const struct take *take, enum transaction_next next)
-{
-	switch (next) {
-	case TRANSACTION_NOTHING:
-	case TRANSACTION_WAIT:
-		return;
-	case TRANSACTION_DONE:
-	case TRANSACTION_LATER:
-		send_done(service->peers[take->proxy], IPC_OUTCOME_DONE, take->id,
-			next == TRANSACTION_DONE);
-		return;
-	}
-}
 
 /* -------------------------------------------------------------------- takes */
 static enum ipc_policy policy_of(enum quota_answer answer)
@@ -97,7 +72,7 @@ void serve_taken(
 			policy_of(answer), NULL, row);
 		peer_send_policy(peer, IPC_TAKE_VERDICT, take.id, policy_of(answer), row);
 	}
-	answer_outcome(service, &take, next);
+	serve_outcome_answer(service, &take, next);
 }
 
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
@@ -135,25 +110,7 @@ void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
 	peer->requests++;
 }
 
-/* ------------------------------------------------------- intent and outcome */
-void serve_intent(struct peer *peer, uint64_t id, const void *payload)
-{
-	const struct ipc_intent *intent = payload;
-
-	send_done(peer, IPC_INTENT_DONE, id,
-		transactions_intend(peer->service->transactions, peer->index, id, intent->session));
-}
-
-void serve_outcome(struct peer *peer, uint64_t id, const void *payload)
-{
-	const struct ipc_outcome *outcome = payload;
-	const struct take take = {.proxy = peer->index, .id = id};
-
-	answer_outcome(peer->service, &take,
-		transactions_outcome(peer->service->transactions, peer->index, id,
-			(enum ipc_outcome_kind)outcome->kind));
-}
-
+/* --------------------------------------------------------------- give-backs */
 bool serve_give_back(const struct take *take, void *arg)
 {
 	struct service *service = arg;
@@ -168,25 +125,5 @@ void serve_returned(enum transaction_returned returned, void *arg, uint64_t toke
 	enum transaction_next next;
 
 	if (transactions_returned(service->transactions, token, returned, &take, &next))
-		answer_outcome(service, &take, next);
-}
-
-void serve_attach_transaction(struct peer *peer, uint64_t id, const void *payload)
-{
-	const struct ipc_attach_transaction *announced = payload;
-	const struct session *session = session_find(peer, announced->session);
-	const struct take take = {
-		.proxy = peer->index,
-		.peer = peer->number,
-		.id = id,
-		.session = announced->session,
-		.account = session == NULL ? 0 : session->account,
-		.credential = session == NULL ? 0 : session->credential,
-		.messages = announced->messages,
-		.recipients = announced->recipients,
-	};
-
-	if (session != NULL)
-		transactions_attach(peer->service->transactions, &take, announced->taken == 1,
-			clock_monotonic_ms());
+		serve_outcome_answer(service, &take, next);
 }
