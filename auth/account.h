@@ -16,6 +16,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { ACCOUNT_UNLIMITED = -1 };
+
+/* What a node must know of an account's limits before it asks for a take. */
+struct account_meters {
+	int64_t sessions; /* in the whole fleet; ACCOUNT_UNLIMITED here and below */
+	int64_t burst_messages, burst_recipients; /* of a minute, on this node */
+	/* So much more while the database is away; UNLIMITED: no meter asks; 0: nothing. */
+	int64_t grace_messages, grace_recipients, grace_bytes;
+	bool wants_bytes, wants_recipients; /* some meter counts them */
+	bool leasable;
+};
+
 struct account {
 	uint64_t id, version;
 	uint64_t password_version; /* stays when a better hash of the same password is stored */
@@ -24,6 +36,7 @@ struct account {
 	bool enabled;
 	bool hash_malformed; /* there is one, too long for any known scheme */
 	enum ipc_from_policy from_policy;
+	struct account_meters meters;
 	uint16_t login_len, phc_len; /* phc_len 0: no password */
 	uint8_t login[IPC_LOGIN_MAX];
 	uint8_t token_len; /* 0: none */

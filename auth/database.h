@@ -72,6 +72,10 @@ void database_close(struct database **database);
 bool database_query(struct database *database, enum query query, const char *const *values,
 	database_done *done, void *arg, uint64_t token) __attribute__((warn_unused_result));
 
+/* database_query(), or what stands for it in a test. */
+typedef bool database_ask(struct database *database, enum query query, const char *const *values,
+	database_done *done, void *arg, uint64_t token);
+
 bool database_ready(const struct database *database);
 
 /* The pause before attempt n+1, given a random number: full jitter below a doubling bound.  Pure.

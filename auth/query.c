@@ -5,7 +5,7 @@
  * Every column is cast in the statement, so that a function that somebody adapted may return a
  * compatible type; the types that arrive are checked all the same.
  */
-#include "auth/query.h"
+#include "auth/query_cell.h"
 
 #include <string.h>
 
@@ -14,19 +14,51 @@ const struct query_info query_info[QUERY_COUNT] = {
 	[QUERY_ACCOUNT_LOOKUP] = {"account_lookup",
 		"SELECT account_id::int8, version::int8, login::text, password_hash::text,"
 		" enabled::bool, recipients::int4, message_bytes::int8, senders::text[],"
-		" sender_count::int4, from_policy::text, token::text, password_version::int8"
+		" sender_count::int4, from_policy::text, token::text, password_version::int8,"
+		" sessions::int8, burst_messages::int8, burst_recipients::int8,"
+		" grace_messages::int8, grace_recipients::int8, grace_bytes::int8,"
+		" wants_bytes::bool, wants_recipients::bool, leasable::bool"
 		" FROM postern.account_lookup($1::text) LIMIT 2",
 		1},
 	[QUERY_ACCOUNT_REHASH] = {"account_rehash",
 		"SELECT postern.account_rehash($1::int8, $2::int8, $3::text, $4::text)::bool", 4},
 	[QUERY_SENDER_OWNED] = {"sender_owned",
 		"SELECT postern.sender_owned($1::int8, $2::text)::bool", 2},
-	[QUERY_QUOTA_TAKE] = {"quota_take",
-		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
-		" FROM postern.quota_take($1::int8, $2::int4, $3::int4) LIMIT 2",
+	[QUERY_TAKES] = {"takes",
+		"SELECT number::int4, result::int4, meter::text, meter_limit::int8, used::int8,"
+		" reset_s::int8, receipt::text, warned::text"
+		" FROM postern.takes($1::int8, $2::int8, $3::int8[], $4::int8[], $5::text[],"
+		" $6::int4[], $7::int4[], $8::int8[], $9::int4[], $10::int8[])",
+		10},
+	[QUERY_TAKES_GIVE_BACK] = {"takes_give_back",
+		"SELECT number::int4, returned::bool"
+		" FROM postern.takes_give_back($1::text[], $2::int4[], $3::int4[], $4::int8[],"
+		" $5::int4[], $6::int8[])",
+		6},
+	[QUERY_LEASE_TAKE] = {"lease_take",
+		"SELECT result::int4, meter::text, meter_limit::int8, used::int8, reset_s::int8,"
+		" receipt::text, warned::text, lease::int8, messages::int8, recipients::int8,"
+		" bytes::int8, ttl_s::int4"
+		" FROM postern.lease_take($1::int8, $2::int8, $3::int8, $4::int8, $5::text,"
+		" $6::int4, $7::int4, $8::int8, $9::int4, $10::int4, $11::int8, $12::int4)"
+		" LIMIT 2",
+		12},
+	[QUERY_LEASE_RETURN] = {"lease_return",
+		"SELECT count(*)::int8 FROM (SELECT postern.lease_return($1::int8[], $2::int4[],"
+		" $3::int4[], $4::int8[])) AS returned",
+		4},
+	[QUERY_CHARGES] = {"charges",
+		"SELECT postern.charges($1::int8, $2::int8[], $3::text[], $4::int8[], $5::int8[],"
+		" $6::text[], $7::int4[], $8::int4[], $9::int8[])::int8",
+		9},
+	[QUERY_GRANTS_KNOWN] = {"grants_known",
+		"SELECT postern.grants_known($1::int8, $2::int8[])::int8[]", 2},
+	[QUERY_NODE_ALIVE] = {"node_alive", "SELECT postern.node_alive($1::int8, $2::text)::int8",
+		2},
+	[QUERY_SESSIONS_HOLD] = {"sessions_hold",
+		"SELECT number::int4, granted::bool, session_limit::int8"
+		" FROM postern.sessions_hold($1::int8, $2::int8[], $3::int4[])",
 		3},
-	[QUERY_QUOTA_GIVE_BACK] = {"quota_give_back",
-		"SELECT postern.quota_give_back($1::int8, $2::int8, $3::int4, $4::int4)::bool", 4},
 	/* The first time the cursor is empty: there is none. */
 	[QUERY_CHANGES_SINCE] = {"changes_since",
 		"SELECT cursor::text, everything::bool, accounts::int8[], credentials::int8[],"
@@ -57,104 +89,15 @@ const struct query_info query_info[QUERY_COUNT] = {
 		" $5::int8[], $6::int8[], $7::text[], $8::text[], $9::text[], $10::int4[],"
 		" $11::text[], $12::int8[], $13::int8[], $14::int8[])",
 		14},
-	[QUERY_CREDENTIAL_TAKE] = {"credential_take",
-		"SELECT result::int4, meter::text, meter_limit::int8, reset_s::int8, taken_s::int8"
-		" FROM postern.credential_take($1::int8, $2::int8, $3::int4, $4::int4) LIMIT 2",
-		4},
-	[QUERY_CREDENTIAL_GIVE_BACK] = {"credential_give_back",
-		"SELECT postern.credential_give_back($1::int8, $2::int8, $3::int8, $4::int4,"
-		" $5::int4)::bool",
-		5},
 };
-
-/* pg_type.dat; the server's headers are no part of libpq-dev. */
-enum {
-	OID_BOOL = 16,
-	OID_BYTEA = 17,
-	OID_INT8 = 20,
-	OID_INT4 = 23,
-	OID_TEXT = 25,
-	OID_TEXT_ARRAY = 1009,
-	OID_INT8_ARRAY = 1016,
-};
-
-/* A cursor over one value in the binary format; every read is checked. */
-struct cell {
-	const uint8_t *bytes;
-	size_t len;
-	bool null;
-};
-
-static bool shape_is(const PGresult *rows, int columns, const Oid *types)
-{
-	if (PQnfields(rows) != columns || PQntuples(rows) > 1)
-		return false;
-	for (int i = 0; i < columns; i++) {
-		if (PQftype(rows, i) != types[i] || PQfformat(rows, i) != 1)
-			return false;
-	}
-	return true;
-}
-
-static struct cell cell_at(const PGresult *rows, int column)
-{
-	return (struct cell){
-		.bytes = (const uint8_t *)PQgetvalue(rows, 0, column),
-		.len = (size_t)PQgetlength(rows, 0, column),
-		.null = PQgetisnull(rows, 0, column) == 1,
-	};
-}
-
-/* Network order, two's complement. */
-static bool read_integer(struct cell *cell, size_t width, int64_t *out)
-{
-	uint64_t value = 0;
-
-	if (cell->len < width)
-		return false;
-	for (size_t i = 0; i < width; i++)
-		value = value << 8 | cell->bytes[i];
-	if (width == 4)
-		*out = (int32_t)(uint32_t)value;
-	else
-		*out = (int64_t)value;
-	cell->bytes += width;
-	cell->len -= width;
-	return true;
-}
-
-/* A whole column; NULL reads as if_null, a negative value is bad. */
-static bool get_natural(
-	const PGresult *rows, int column, size_t width, int64_t if_null, uint64_t *out)
-{
-	struct cell cell = cell_at(rows, column);
-	int64_t value = if_null;
-
-	if (!cell.null && (!read_integer(&cell, width, &value) || cell.len != 0))
-		return false;
-	if (value < 0)
-		return false;
-	*out = (uint64_t)value;
-	return true;
-}
-
-static bool get_bool(const PGresult *rows, int column, bool *out)
-{
-	struct cell cell = cell_at(rows, column);
-
-	if (cell.null || cell.len != 1 || cell.bytes[0] > 1)
-		return false;
-	*out = cell.bytes[0] == 1;
-	return true;
-}
 
 bool query_parse_contract(const PGresult *rows, int32_t *version_out)
 {
 	static const Oid types[] = {OID_INT4};
 	uint64_t version;
 
-	if (!shape_is(rows, 1, types) || PQntuples(rows) != 1 ||
-		!get_natural(rows, 0, 4, -1, &version))
+	if (!cell_shape(rows, 1, 1, types) || PQntuples(rows) != 1 ||
+		!cell_natural(rows, 0, 0, 4, -1, &version))
 		return false;
 	*version_out = (int32_t)version;
 	return true;
@@ -164,22 +107,7 @@ bool query_parse_bool(const PGresult *rows, bool *out)
 {
 	static const Oid types[] = {OID_BOOL};
 
-	return shape_is(rows, 1, types) && PQntuples(rows) == 1 && get_bool(rows, 0, out);
-}
-
-/* The head of a one-dimensional array; leaves the cursor at its first element. */
-static bool read_array_head(struct cell *cell, Oid of, int64_t max, int64_t *count_out)
-{
-	int64_t dimensions, has_null, type, lower;
-
-	if (!read_integer(cell, 4, &dimensions) || !read_integer(cell, 4, &has_null) ||
-		!read_integer(cell, 4, &type) || type != of)
-		return false;
-	*count_out = 0;
-	if (dimensions == 0)
-		return true;
-	return dimensions == 1 && read_integer(cell, 4, count_out) &&
-	       read_integer(cell, 4, &lower) && *count_out >= 0 && *count_out <= max;
+	return cell_shape(rows, 1, 1, types) && PQntuples(rows) == 1 && cell_bool(rows, 0, 0, out);
 }
 
 /* Walks the elements; with list == NULL it only measures. */
@@ -190,10 +118,10 @@ static bool walk_senders(struct cell cell, struct sender_list *list, size_t *pac
 	*packed_out = 0;
 	if (cell.null)
 		return true;
-	if (!read_array_head(&cell, OID_TEXT, SENDER_ROWS_MAX, &count))
+	if (!cell_array(&cell, OID_TEXT, SENDER_ROWS_MAX, &count))
 		return false;
 	for (int64_t i = 0; i < count; i++) {
-		if (!read_integer(&cell, 4, &len) || len < 0 || len > SENDER_ROW_BYTES ||
+		if (!cell_integer(&cell, 4, &len) || len < 0 || len > SENDER_ROW_BYTES ||
 			cell.len < (size_t)len)
 			return false;
 		if (list != NULL)
@@ -207,7 +135,7 @@ static bool walk_senders(struct cell cell, struct sender_list *list, size_t *pac
 
 static bool read_login(const PGresult *rows, int column, struct account *account)
 {
-	struct cell cell = cell_at(rows, column);
+	struct cell cell = cell_at(rows, 0, column);
 
 	if (cell.null || cell.len == 0 || cell.len > sizeof account->login ||
 		memchr(cell.bytes, 0, cell.len) != NULL)
@@ -220,7 +148,7 @@ static bool read_login(const PGresult *rows, int column, struct account *account
 /* A hash that fits no scheme is the account's trouble, not the database's. */
 static void read_hash(const PGresult *rows, int column, struct account *account)
 {
-	struct cell cell = cell_at(rows, column);
+	struct cell cell = cell_at(rows, 0, column);
 
 	if (cell.null || cell.len == 0)
 		return;
@@ -240,7 +168,7 @@ static bool read_from_policy(const PGresult *rows, int column, struct account *a
 		[IPC_FROM_OBSERVE] = "observe",
 		[IPC_FROM_REJECT] = "reject",
 		[IPC_FROM_REWRITE] = "rewrite"};
-	struct cell cell = cell_at(rows, column);
+	struct cell cell = cell_at(rows, 0, column);
 
 	account->from_policy = IPC_FROM_LISTENER;
 	if (cell.null)
@@ -259,7 +187,7 @@ static bool read_token(const PGresult *rows, int column, struct account *account
 {
 	static const char allowed[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-	struct cell cell = cell_at(rows, column);
+	struct cell cell = cell_at(rows, 0, column);
 
 	if (cell.null)
 		return true;
@@ -287,41 +215,73 @@ enum {
 	FROM_POLICY,
 	TOKEN,
 	PASSWORD_VERSION,
+	SESSIONS,
+	BURST_MESSAGES,
+	BURST_RECIPIENTS,
+	GRACE_MESSAGES,
+	GRACE_RECIPIENTS,
+	GRACE_BYTES,
+	WANTS_BYTES,
+	WANTS_RECIPIENTS,
+	LEASABLE,
 	ACCOUNT_COLUMNS,
 };
+
+/* -1 is none at all; 0 is a limit. */
+static bool read_limit(const PGresult *rows, int column, int64_t *out)
+{
+	return cell_number(rows, 0, column, 8, out) && *out >= ACCOUNT_UNLIMITED;
+}
+
+static bool read_meters(const PGresult *rows, struct account_meters *meters)
+{
+	return read_limit(rows, SESSIONS, &meters->sessions) &&
+	       read_limit(rows, BURST_MESSAGES, &meters->burst_messages) &&
+	       read_limit(rows, BURST_RECIPIENTS, &meters->burst_recipients) &&
+	       read_limit(rows, GRACE_MESSAGES, &meters->grace_messages) &&
+	       read_limit(rows, GRACE_RECIPIENTS, &meters->grace_recipients) &&
+	       read_limit(rows, GRACE_BYTES, &meters->grace_bytes) &&
+	       cell_bool(rows, 0, WANTS_BYTES, &meters->wants_bytes) &&
+	       cell_bool(rows, 0, WANTS_RECIPIENTS, &meters->wants_recipients) &&
+	       cell_bool(rows, 0, LEASABLE, &meters->leasable);
+}
 
 static bool read_account(const PGresult *rows, struct account *account)
 {
 	uint64_t recipients, total;
 	size_t packed;
 
-	if (!get_natural(rows, ID, 8, -1, &account->id) || account->id == 0 ||
-		!get_natural(rows, VERSION, 8, -1, &account->version) ||
-		!get_natural(rows, PASSWORD_VERSION, 8, -1, &account->password_version) ||
-		!read_login(rows, LOGIN, account) || !get_bool(rows, ENABLED, &account->enabled) ||
-		!get_natural(rows, RECIPIENTS, 4, 0, &recipients) ||
-		!get_natural(rows, MESSAGE_BYTES, 8, 0, &account->message_bytes) ||
-		!get_natural(rows, SENDER_COUNT, 4, 0, &total) ||
-		!read_from_policy(rows, FROM_POLICY, account) || !read_token(rows, TOKEN, account))
+	if (!cell_natural(rows, 0, ID, 8, -1, &account->id) || account->id == 0 ||
+		!cell_natural(rows, 0, VERSION, 8, -1, &account->version) ||
+		!cell_natural(rows, 0, PASSWORD_VERSION, 8, -1, &account->password_version) ||
+		!read_login(rows, LOGIN, account) ||
+		!cell_bool(rows, 0, ENABLED, &account->enabled) ||
+		!cell_natural(rows, 0, RECIPIENTS, 4, 0, &recipients) ||
+		!cell_natural(rows, 0, MESSAGE_BYTES, 8, 0, &account->message_bytes) ||
+		!cell_natural(rows, 0, SENDER_COUNT, 4, 0, &total) ||
+		!read_from_policy(rows, FROM_POLICY, account) ||
+		!read_token(rows, TOKEN, account) || !read_meters(rows, &account->meters))
 		return false;
 	account->recipients = (uint32_t)recipients;
 	account->senders.total = (uint32_t)total;
 	read_hash(rows, HASH, account);
-	return walk_senders(cell_at(rows, SENDERS), &account->senders, &packed);
+	return walk_senders(cell_at(rows, 0, SENDERS), &account->senders, &packed);
 }
 
 enum query_answer query_parse_account(const PGresult *rows, struct account **account_out)
 {
 	static const Oid types[ACCOUNT_COLUMNS] = {OID_INT8, OID_INT8, OID_TEXT, OID_TEXT, OID_BOOL,
-		OID_INT4, OID_INT8, OID_TEXT_ARRAY, OID_INT4, OID_TEXT, OID_TEXT, OID_INT8};
+		OID_INT4, OID_INT8, OID_TEXT_ARRAY, OID_INT4, OID_TEXT, OID_TEXT, OID_INT8,
+		OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_BOOL, OID_BOOL,
+		OID_BOOL};
 	size_t packed;
 
 	*account_out = NULL;
-	if (!shape_is(rows, ACCOUNT_COLUMNS, types))
+	if (!cell_shape(rows, 1, ACCOUNT_COLUMNS, types))
 		return QUERY_BAD;
 	if (PQntuples(rows) == 0)
 		return QUERY_NO_ROW;
-	if (!walk_senders(cell_at(rows, SENDERS), NULL, &packed))
+	if (!walk_senders(cell_at(rows, 0, SENDERS), NULL, &packed))
 		return QUERY_BAD;
 	struct account *account = account_new(packed);
 	if (account == NULL)
@@ -334,48 +294,15 @@ enum query_answer query_parse_account(const PGresult *rows, struct account **acc
 	return QUERY_ROW;
 }
 
-bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
-{
-	static const Oid types[] = {OID_INT4, OID_TEXT, OID_INT8, OID_INT8, OID_INT8};
-	uint64_t result;
-
-	memset(out, 0, sizeof *out);
-	if (!shape_is(rows, 5, types) || PQntuples(rows) != 1 ||
-		!get_natural(rows, 0, 4, -1, &result) || result > QUERY_QUOTA_REVOKED ||
-		!get_natural(rows, 2, 8, 0, &out->limit) ||
-		!get_natural(rows, 3, 8, 0, &out->reset_s) ||
-		!get_natural(rows, 4, 8, 0, &out->taken_s))
-		return false;
-	struct cell meter = cell_at(rows, 1);
-	if (meter.len > sizeof out->meter || (result == QUERY_QUOTA_GRANTED && out->taken_s == 0))
-		return false;
-	memcpy(out->meter, meter.bytes, meter.len);
-	out->meter_len = (uint8_t)meter.len;
-	out->result = (enum query_quota)result;
-	return true;
-}
-
-/* A text without NUL, ended by one. */
-static bool get_text(const PGresult *rows, int column, char *out, size_t max)
-{
-	struct cell cell = cell_at(rows, column);
-
-	if (cell.null || cell.len == 0 || cell.len > max || memchr(cell.bytes, 0, cell.len) != NULL)
-		return false;
-	memcpy(out, cell.bytes, cell.len);
-	out[cell.len] = '\0';
-	return true;
-}
-
 static bool get_ids(const PGresult *rows, int column, uint64_t *ids, size_t *count_out)
 {
-	struct cell cell = cell_at(rows, column);
+	struct cell cell = cell_at(rows, 0, column);
 	int64_t count, len, id;
 
-	if (cell.null || !read_array_head(&cell, OID_INT8, QUERY_CHANGES_MAX, &count))
+	if (cell.null || !cell_array(&cell, OID_INT8, QUERY_CHANGES_MAX, &count))
 		return false;
 	for (int64_t i = 0; i < count; i++) {
-		if (!read_integer(&cell, 4, &len) || len != 8 || !read_integer(&cell, 8, &id) ||
+		if (!cell_integer(&cell, 4, &len) || len != 8 || !cell_integer(&cell, 8, &id) ||
 			id <= 0)
 			return false;
 		ids[i] = (uint64_t)id;
@@ -389,12 +316,13 @@ bool query_parse_changes(const PGresult *rows, struct query_changes *out)
 	static const Oid types[] = {
 		OID_TEXT, OID_BOOL, OID_INT8_ARRAY, OID_INT8_ARRAY, OID_BOOL, OID_TEXT};
 
-	return shape_is(rows, 6, types) && PQntuples(rows) == 1 &&
-	       get_text(rows, 0, out->cursor, QUERY_CURSOR_MAX) &&
-	       get_bool(rows, 1, &out->everything) &&
+	return cell_shape(rows, 1, 6, types) && PQntuples(rows) == 1 &&
+	       cell_text(rows, 0, 0, out->cursor, QUERY_CURSOR_MAX) &&
+	       cell_bool(rows, 0, 1, &out->everything) &&
 	       get_ids(rows, 2, out->accounts, &out->account_count) &&
 	       get_ids(rows, 3, out->credentials, &out->credential_count) &&
-	       get_bool(rows, 4, &out->blocks) && get_text(rows, 5, out->epoch, QUERY_EPOCH_MAX);
+	       cell_bool(rows, 0, 4, &out->blocks) &&
+	       cell_text(rows, 0, 5, out->epoch, QUERY_EPOCH_MAX);
 }
 
 /* --------------------------------------------------------------- credentials */
@@ -413,7 +341,7 @@ enum {
 
 static bool read_credential_hash(const PGresult *rows, struct credential *credential)
 {
-	struct cell cell = cell_at(rows, CREDENTIAL_HASH);
+	struct cell cell = cell_at(rows, 0, CREDENTIAL_HASH);
 
 	if (cell.null || cell.len != sizeof credential->hash)
 		return false;
@@ -424,14 +352,14 @@ static bool read_credential_hash(const PGresult *rows, struct credential *creden
 /* A network that cannot be read is no answer: left out, it might widen the credential. */
 static bool read_networks(const PGresult *rows, struct credential *credential)
 {
-	struct cell cell = cell_at(rows, CREDENTIAL_NETWORKS);
+	struct cell cell = cell_at(rows, 0, CREDENTIAL_NETWORKS);
 	char text[NETWORK_TEXT_MAX];
 	int64_t count, len;
 
-	if (cell.null || !read_array_head(&cell, OID_TEXT, CREDENTIAL_NETWORKS_MAX, &count))
+	if (cell.null || !cell_array(&cell, OID_TEXT, CREDENTIAL_NETWORKS_MAX, &count))
 		return false;
 	for (int64_t i = 0; i < count; i++) {
-		if (!read_integer(&cell, 4, &len) || len <= 0 || len >= (int64_t)sizeof text ||
+		if (!cell_integer(&cell, 4, &len) || len <= 0 || len >= (int64_t)sizeof text ||
 			cell.len < (size_t)len)
 			return false;
 		memcpy(text, cell.bytes, (size_t)len);
@@ -449,16 +377,16 @@ static bool read_credential(const PGresult *rows, struct credential *credential)
 {
 	size_t packed;
 
-	if (!get_natural(rows, CREDENTIAL_NUMBER, 8, -1, &credential->number) ||
+	if (!cell_natural(rows, 0, CREDENTIAL_NUMBER, 8, -1, &credential->number) ||
 		!credential_number_valid(credential->number) ||
-		!get_natural(rows, CREDENTIAL_ACCOUNT, 8, -1, &credential->account) ||
-		!get_natural(rows, CREDENTIAL_VERSION, 8, -1, &credential->version) ||
-		!get_text(rows, CREDENTIAL_KEY_ID, credential->key_id, CREDENTIAL_KEY_ID_LEN) ||
+		!cell_natural(rows, 0, CREDENTIAL_ACCOUNT, 8, -1, &credential->account) ||
+		!cell_natural(rows, 0, CREDENTIAL_VERSION, 8, -1, &credential->version) ||
+		!cell_text(rows, 0, CREDENTIAL_KEY_ID, credential->key_id, CREDENTIAL_KEY_ID_LEN) ||
 		!read_credential_hash(rows, credential) ||
-		!get_bool(rows, CREDENTIAL_ENABLED, &credential->enabled) ||
-		!get_natural(rows, CREDENTIAL_EXPIRES, 8, 0, &credential->expires_s) ||
-		!read_networks(rows, credential) || cell_at(rows, CREDENTIAL_SENDERS).null ||
-		!walk_senders(cell_at(rows, CREDENTIAL_SENDERS), &credential->senders, &packed))
+		!cell_bool(rows, 0, CREDENTIAL_ENABLED, &credential->enabled) ||
+		!cell_natural(rows, 0, CREDENTIAL_EXPIRES, 8, 0, &credential->expires_s) ||
+		!read_networks(rows, credential) || cell_at(rows, 0, CREDENTIAL_SENDERS).null ||
+		!walk_senders(cell_at(rows, 0, CREDENTIAL_SENDERS), &credential->senders, &packed))
 		return false;
 	credential->senders.total = credential->senders.count;
 	return true;
@@ -471,11 +399,11 @@ enum query_answer query_parse_credential(const PGresult *rows, struct credential
 	size_t packed;
 
 	*credential_out = NULL;
-	if (!shape_is(rows, CREDENTIAL_COLUMNS, types))
+	if (!cell_shape(rows, 1, CREDENTIAL_COLUMNS, types))
 		return QUERY_BAD;
 	if (PQntuples(rows) == 0)
 		return QUERY_NO_ROW;
-	if (!walk_senders(cell_at(rows, CREDENTIAL_SENDERS), NULL, &packed))
+	if (!walk_senders(cell_at(rows, 0, CREDENTIAL_SENDERS), NULL, &packed))
 		return QUERY_BAD;
 	struct credential *credential = credential_new(packed);
 	if (credential == NULL)
@@ -489,20 +417,12 @@ enum query_answer query_parse_credential(const PGresult *rows, struct credential
 }
 
 /* --------------------------------------------------------------------- guard */
-static bool get_bytes(const PGresult *rows, int column, struct query_bytes *out)
-{
-	struct cell cell = cell_at(rows, column);
-
-	*out = (struct query_bytes){cell.bytes, cell.len};
-	return !cell.null;
-}
-
 bool query_parse_blocks(const PGresult *rows, uint64_t *now_s_out, struct query_bytes *list_out)
 {
 	static const Oid types[] = {OID_INT8, OID_TEXT};
 
-	return shape_is(rows, 2, types) && PQntuples(rows) == 1 &&
-	       get_natural(rows, 0, 8, -1, now_s_out) && get_bytes(rows, 1, list_out);
+	return cell_shape(rows, 1, 2, types) && PQntuples(rows) == 1 &&
+	       cell_natural(rows, 0, 0, 8, -1, now_s_out) && cell_bytes(rows, 0, 1, list_out);
 }
 
 bool query_parse_guard(
@@ -510,6 +430,6 @@ bool query_parse_guard(
 {
 	static const Oid types[] = {OID_BYTEA, OID_BYTEA};
 
-	return shape_is(rows, 2, types) && PQntuples(rows) == 1 && get_bytes(rows, 0, seed_out) &&
-	       get_bytes(rows, 1, records_out);
+	return cell_shape(rows, 1, 2, types) && PQntuples(rows) == 1 &&
+	       cell_bytes(rows, 0, 0, seed_out) && cell_bytes(rows, 0, 1, records_out);
 }

@@ -25,14 +25,18 @@ enum query {
 	QUERY_ACCOUNT_LOOKUP,
 	QUERY_ACCOUNT_REHASH,
 	QUERY_SENDER_OWNED,
-	QUERY_QUOTA_TAKE,
-	QUERY_QUOTA_GIVE_BACK,
+	QUERY_TAKES,
+	QUERY_TAKES_GIVE_BACK,
+	QUERY_LEASE_TAKE,
+	QUERY_LEASE_RETURN,
+	QUERY_CHARGES,
+	QUERY_GRANTS_KNOWN,
+	QUERY_NODE_ALIVE,
+	QUERY_SESSIONS_HOLD,
 	QUERY_CHANGES_SINCE,
 	QUERY_CHANGES_CLEAN,
 	QUERY_CREDENTIAL_LOOKUP,
 	QUERY_CREDENTIAL_USED,
-	QUERY_CREDENTIAL_TAKE,
-	QUERY_CREDENTIAL_GIVE_BACK,
 	QUERY_BLOCKS,
 	QUERY_BLOCK_PUT,
 	QUERY_GUARD_LOAD,
@@ -56,17 +60,35 @@ enum query_answer {
 
 enum query_quota {
 	QUERY_QUOTA_GRANTED = 0,
-	QUERY_QUOTA_REFUSED = 1,
+	QUERY_QUOTA_REFUSED = 1, /* for now */
 	QUERY_QUOTA_NEVER = 2,
 	QUERY_QUOTA_REVOKED = 3,
+	QUERY_QUOTA_REJECTED = 4, /* for now, by a plan that rejects */
 };
+
+enum { QUERY_RECEIPT_MAX = 255 };
 
 struct query_quota_row {
 	enum query_quota result;
-	uint64_t limit, reset_s; /* of the meter that refused; 0 otherwise */
-	uint64_t taken_s;        /* when granted: names the take to quota_give_back */
-	uint8_t meter_len;
+	uint64_t limit, used; /* of the meter that refused, or of which is warned */
+	uint64_t reset_s;     /* when it would fit; 0: not told */
+	uint8_t meter_len, warned_len, receipt_len;
 	uint8_t meter[IPC_METER_NAME_MAX];
+	uint8_t warned[IPC_METER_NAME_MAX];  /* a grant beyond the plan's warn_percent; len 0: none
+					      */
+	char receipt[QUERY_RECEIPT_MAX + 1]; /* when granted, and then never empty; with a NUL */
+};
+
+struct query_lease_row {
+	struct query_quota_row quota;         /* of what was needed at once */
+	uint64_t lease;                       /* 0: that alone was granted */
+	uint64_t messages, recipients, bytes; /* granted, what was needed included */
+	uint64_t ttl_s;
+};
+
+struct query_hold_row {
+	bool granted;
+	uint64_t limit;
 };
 
 enum { QUERY_CHANGES_MAX = 1000, QUERY_CURSOR_MAX = 150, QUERY_EPOCH_MAX = 64 };
@@ -94,13 +116,28 @@ enum query_answer query_parse_account(const PGresult *rows, struct account **acc
 enum query_answer query_parse_credential(const PGresult *rows, struct credential **credential_out)
 	__attribute__((warn_unused_result));
 
-/* Exactly one boolean (sender_owned, quota_give_back). */
+/* Exactly one boolean (sender_owned and others). */
 bool query_parse_bool(const PGresult *rows, bool *out) __attribute__((warn_unused_result));
 
 bool query_parse_changes(const PGresult *rows, struct query_changes *out)
 	__attribute__((warn_unused_result));
 
-bool query_parse_quota(const PGresult *rows, struct query_quota_row *out)
+/* query_take.c: the rows of count elements, by their numbers, each there once; false: none of them
+ * is an answer. */
+bool query_parse_takes(const PGresult *rows, size_t count, struct query_quota_row *out)
+	__attribute__((warn_unused_result));
+bool query_parse_returned(const PGresult *rows, size_t count) __attribute__((warn_unused_result));
+bool query_parse_holds(const PGresult *rows, size_t count, struct query_hold_row *out)
+	__attribute__((warn_unused_result));
+
+bool query_parse_lease(const PGresult *rows, struct query_lease_row *out)
+	__attribute__((warn_unused_result));
+
+/* One number that is not negative (charges, lease_return, node_alive). */
+bool query_parse_count(const PGresult *rows, uint64_t *out) __attribute__((warn_unused_result));
+
+/* At most max numbers (grants_known). */
+bool query_parse_ids(const PGresult *rows, size_t max, uint64_t *ids, size_t *count_out)
 	__attribute__((warn_unused_result));
 
 /* Of the row, as long as it is: bytes that the caller has to look into. */

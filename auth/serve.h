@@ -17,6 +17,7 @@
 #include "auth/guard.h"
 #include "auth/live.h"
 #include "auth/quota.h"
+#include "auth/quota_memory.h"
 #include "auth/refusals.h"
 #include "auth/service.h"
 #include "auth/transaction.h"
@@ -33,6 +34,11 @@ struct session {
 	uint64_t password_version, message_bytes;
 	uint32_t recipients;
 	enum ipc_from_policy from_policy;
+	struct account_meters meters; /* of the row that it was last checked against */
+	char *domain;                 /* of its last MAIL; NULL: none */
+	uint64_t transaction;         /* of which whom has been told */
+	struct recipients *whom;      /* of the next take; NULL: not told */
+	bool whom_failed;             /* they were told, but are too many */
 	uint16_t login_len;
 	uint8_t login[]; /* prepared, as it is looked up */
 };
@@ -45,8 +51,11 @@ struct peer { /* one channel of one proxy */
 	struct idmap *sessions; /* struct session by its id */
 	struct idmap *logins;   /* struct login_slot by the session's id */
 	size_t requests;        /* MAIL, owners and takes without an answer */
+	size_t recipients;      /* that its sessions have told of */
 	bool attached;          /* ATTACH_DONE came: nothing may be announced any more */
 };
+
+enum { SERVICE_RECIPIENTS_MAX = 1024 * 1024 }; /* of one channel, before their takes */
 
 enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER, REQUEST_CREDENTIAL };
 
@@ -66,8 +75,9 @@ struct service {
 	struct peer *peers[CONFIG_WORKERS_MAX];
 	uint64_t last_peer, last_request;
 	struct idmap *requests; /* struct request by its number */
-	struct database *lookups, *quotas;
-	bool lookups_ready, quotas_ready;
+	struct database *lookups, *quotas[TAKE_LANES];
+	bool lookups_ready, quotas_ready[TAKE_LANES];
+	uint64_t node; /* this auth, among all that the database knows */
 	struct feed *feed;
 	struct row_cache *accounts;
 	struct row_cache *credentials;
@@ -80,9 +90,11 @@ struct service {
 	struct serve_guard *guard_state; /* of serve_guard.c */
 	struct authenticate *authenticate;
 	struct quota *quota;
+	struct event *quota_due; /* quota_tick() */
+	uint64_t quota_due_ms;   /* 0: not wanted */
+	struct quota_memory *refusals;
 	struct transactions *transactions;
 	struct refusals *refused;
-	uint64_t node; /* this auth, among all that the database knows */
 	struct event *pool_tick;
 	uint64_t alone_since_ms; /* draining: when the last proxy left; 0: not yet */
 };
@@ -92,6 +104,8 @@ struct peer *peer_find(const struct service *service, uint64_t number); /* NULL:
 bool peer_has_room(const struct peer *peer);
 void peer_send_policy(struct peer *peer, enum ipc_type type, uint64_t id, enum ipc_policy policy,
 	const struct query_quota_row *row); /* row: for the limits; NULL otherwise */
+/* MAIL is allowed, and this is to be told of its message. */
+void peer_send_wants(struct peer *peer, uint64_t transaction, const struct account_meters *meters);
 struct request *request_new(struct peer *peer, enum request_kind kind, uint64_t session);
 struct request *request_take(struct service *service, uint64_t number); /* for free(); NULL: gone */
 
@@ -171,9 +185,26 @@ void serve_outcome_answer(
 
 /* serve_take.c: limits */
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload);
-void serve_taken(
-	enum quota_answer answer, const struct query_quota_row *row, void *service, uint64_t token);
+enum ipc_policy serve_limit_policy(const struct query_quota_row *row);
+
+/* serve_recipients.c: what limits want to know besides amounts */
+void serve_recipients(struct peer *peer, uint64_t id, const void *payload);
+/* Those that the session has told of for this take, forgotten by it; *whom_out: a reference, NULL
+ * when there are none.  false: not as many, or they were too many. */
+bool session_take_recipients(struct peer *peer, struct session *session, uint64_t transaction,
+	uint32_t count, struct recipients **whom_out) __attribute__((warn_unused_result));
+/* Its MAIL with this sender (len 0: the null one, sent as the login's domain) was allowed. */
+void session_sends_as(struct session *session, const uint8_t *sender, size_t len);
+void session_forget_message(struct peer *peer, struct session *session);
+
+/* serve_quota.c: what decides takes, put together */
+bool serve_quota(struct service *service) __attribute__((warn_unused_result));
+void serve_quota_destroy(struct service *service);
+void serve_quota_lane(struct service *service, size_t lane, bool ready);
+/* serve_take.c, for it */
+void serve_taken(const struct quota_result *result, void *service);
 void serve_returned(enum transaction_returned returned, void *service, uint64_t token);
-bool serve_give_back(const struct take *take, void *service);
+enum transaction_start serve_give_back(struct take *take, void *service);
+void serve_keep(const struct take *take, void *service);
 
 #endif

@@ -69,7 +69,7 @@ static bool write_uses(const struct credential_use_batch *batch, void *arg)
 		batch->credentials, batch->seconds, batch->addresses, batch->clients};
 
 	return database_query(
-		service->quotas, QUERY_CREDENTIAL_USED, values, on_written, service, 0);
+		service->quotas[0], QUERY_CREDENTIAL_USED, values, on_written, service, 0);
 }
 
 bool serve_credentials(struct service *service)

@@ -169,7 +169,7 @@ static void on_block(const struct network *network, uint64_t for_ms, const char 
 	log_text(&line, "reason", reason);
 	log_uint(&line, "seconds", for_ms / 1000);
 	log_end(&line);
-	if (!database_query(service->quotas, QUERY_BLOCK_PUT, values, on_block_put, service, 0))
+	if (!database_query(service->quotas[0], QUERY_BLOCK_PUT, values, on_block_put, service, 0))
 		log_message(LOG_WARNING, "block-not-shared", "the database is away");
 }
 
@@ -204,7 +204,8 @@ static void load(struct serve_guard *g, uint64_t now_ms)
 	snprintf(within_s, sizeof within_s, "%" PRIu64,
 		g->loaded && since_s < LOAD_ALL_S ? since_s : LOAD_ALL_S);
 	g->load_ms = now_ms;
-	g->loading = database_query(g->service->quotas, QUERY_GUARD_LOAD, values, on_loaded, g, 0);
+	g->loading =
+		database_query(g->service->quotas[0], QUERY_GUARD_LOAD, values, on_loaded, g, 0);
 }
 
 /* Before the first log-in can be decided: what is counted before the seed is known is lost. */
@@ -247,7 +248,7 @@ static void save(struct serve_guard *g, uint64_t now_ms)
 	const char *values[] = {text, forgive_ms};
 	snprintf(forgive_ms, sizeof forgive_ms, "%u", g->service->config->guard.forgive_ms);
 	g->saving = text != NULL &&
-		    database_query(g->service->quotas, QUERY_GUARD_SAVE, values, on_saved, g, 0);
+		    database_query(g->service->quotas[0], QUERY_GUARD_SAVE, values, on_saved, g, 0);
 	if (!g->saving)
 		on_saved(DATABASE_UNAVAILABLE, NULL, g, 0);
 	free(text);
@@ -292,7 +293,7 @@ bool serve_guard_settled(struct service *service, uint64_t now_ms)
 
 	if (g->saving)
 		return false;
-	if (!g->loaded || guard_changed(service->guard) == 0 || !database_ready(service->quotas))
+	if (!g->loaded || guard_changed(service->guard) == 0 || !database_ready(service->quotas[0]))
 		return true;
 	save(g, now_ms);
 	return !g->saving;

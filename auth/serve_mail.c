@@ -55,6 +55,21 @@ static void note(struct service *service, const struct peer *peer, const struct 
 			&address, NULL);
 }
 
+/* What the limits want to know of the message is asked for here, and whom it is from remembered:
+ * the take's word would be the proxy's. */
+static void answer_mail(struct peer *peer, const struct request *request, enum ipc_policy policy,
+	const struct query_quota_row *row)
+{
+	struct session *session = session_find(peer, request->session);
+
+	if (policy == IPC_POLICY_OK && session != NULL) {
+		session_sends_as(session, request->address, request->address_len);
+		peer_send_wants(peer, request->transaction, &session->meters);
+	} else {
+		peer_send_policy(peer, IPC_MAIL_VERDICT, request->transaction, policy, row);
+	}
+}
+
 /* Answers and frees. */
 static void answer(struct service *service, struct request *request, enum ipc_policy policy,
 	const struct query_quota_row *row)
@@ -66,7 +81,7 @@ static void answer(struct service *service, struct request *request, enum ipc_po
 		peer->requests--;
 		note(service, peer, request, policy, row);
 		if (mail)
-			peer_send_policy(peer, IPC_MAIL_VERDICT, request->transaction, policy, row);
+			answer_mail(peer, request, policy, row);
 		else
 			send_owner(peer, request->transaction, request->question, policy);
 	}
@@ -168,10 +183,10 @@ static void on_account(
 	} else if (session == NULL || !session_holds(session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
 	} else if (request->kind == REQUEST_MAIL &&
-		   quota_known_empty(service->quota, account->id, session->credential,
+		   quota_memory_has(service->refusals, account->id, session->credential,
 			   account->version, clock_monotonic_ms(), &row)) {
 		counter_add(COUNTER_TAKES_REFUSED, 1);
-		answer(service, request, IPC_POLICY_LIMIT, &row);
+		answer(service, request, serve_limit_policy(&row), &row);
 	} else {
 		check_address(service, request, session, account);
 	}

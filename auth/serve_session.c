@@ -28,6 +28,13 @@ struct session *session_find(const struct peer *peer, uint64_t id)
 	return idmap_get(peer->sessions, id);
 }
 
+/* Until a row is seen, which every MAIL does: nothing is let through for it. */
+static const struct account_meters unknown_meters = {
+	.sessions = ACCOUNT_UNLIMITED,
+	.burst_messages = ACCOUNT_UNLIMITED,
+	.burst_recipients = ACCOUNT_UNLIMITED,
+};
+
 /* As the proxy announces it, or as it would. */
 static struct session *session_new(
 	struct peer *peer, uint64_t id, const struct ipc_session *announced)
@@ -49,6 +56,7 @@ static struct session *session_new(
 	session->message_bytes = announced->message_bytes;
 	session->recipients = announced->recipients;
 	session->from_policy = (enum ipc_from_policy)announced->from_policy;
+	session->meters = unknown_meters;
 	session->login_len = announced->login_len;
 	memcpy(session->login, announced->login, announced->login_len);
 	session->live.login = session->login;
@@ -67,6 +75,7 @@ static void session_end(struct peer *peer, uint64_t id)
 	if (session == NULL)
 		return;
 	live_remove(peer->service->live, &session->live);
+	session_forget_message(peer, session);
 	free(session);
 }
 
@@ -91,6 +100,7 @@ bool session_holds(struct session *session, const struct account *account)
 		account->from_policy != session->from_policy)
 		return false;
 	session->version = account->version;
+	session->meters = account->meters;
 	return true;
 }
 

@@ -6,7 +6,7 @@
 #include "common/counters.h"
 #include "common/log.h"
 
-/* -------------------------------------------------------------------- takes */
+/* ------------------------------------------------------------------ answers */
 static enum ipc_policy policy_of(enum quota_answer answer)
 {
 	switch (answer) {
@@ -14,6 +14,8 @@ static enum ipc_policy policy_of(enum quota_answer answer)
 		return IPC_POLICY_OK;
 	case QUOTA_REFUSED:
 		return IPC_POLICY_LIMIT;
+	case QUOTA_REJECTED:
+		return IPC_POLICY_LIMIT_REJECT;
 	case QUOTA_NEVER:
 		return IPC_POLICY_LIMIT_NEVER;
 	case QUOTA_REVOKED:
@@ -24,98 +26,180 @@ static enum ipc_policy policy_of(enum quota_answer answer)
 	return IPC_POLICY_UNAVAILABLE;
 }
 
-static void learn(struct service *service, const struct peer *peer, const struct take *take,
-	enum quota_answer answer, const struct query_quota_row *row)
+enum ipc_policy serve_limit_policy(const struct query_quota_row *row)
 {
-	const struct session *session = session_find(peer, take->session);
+	return row->result == QUERY_QUOTA_REJECTED ? IPC_POLICY_LIMIT_REJECT : IPC_POLICY_LIMIT;
+}
 
-	if (session == NULL)
-		return;
+static bool is_refusal(enum quota_answer answer)
+{
+	return answer == QUOTA_REFUSED || answer == QUOTA_REJECTED;
+}
+
+static void log_warning(const struct session *session, const struct query_quota_row *row)
+{
+	struct log_line line;
+
+	counter_add(COUNTER_LIMIT_WARNINGS, 1);
+	log_begin(&line, LOG_WARNING, "limit-warning");
+	log_bytes(&line, "login", session->login, session->login_len);
+	log_uint(&line, "account", session->account);
+	log_bytes(&line, "meter", row->warned, row->warned_len);
+	log_uint(&line, "used", row->used);
+	log_uint(&line, "limit", row->limit);
+	log_end(&line);
+}
+
+static void learn(
+	struct service *service, const struct session *session, const struct quota_result *result)
+{
+	const struct take_wanted *wanted = result->wanted;
+
 	/* The cached row is wrong, whatever its age. */
-	if (answer == QUOTA_REVOKED)
+	if (result->answer == QUOTA_REVOKED)
 		row_cache_forget(service->accounts, session->login, session->login_len);
-	if (answer == QUOTA_REFUSED)
-		quota_remember(service->quota, take, session->version, row, clock_monotonic_ms(),
+	if (is_refusal(result->answer) && wanted->messages == 1)
+		quota_memory_put(service->refusals, wanted->account, wanted->credential,
+			session->version, wanted->recipients, result->row, clock_monotonic_ms(),
 			clock_wall_ms() / 1000);
+	if (result->answer == QUOTA_GRANTED && result->row != NULL && result->row->warned_len > 0)
+		log_warning(session, result->row);
 }
 
-static void count_take(const struct take *take, enum quota_answer answer)
+static void count_take(const struct quota_result *result)
 {
-	if (answer == QUOTA_GRANTED)
-		counter_add(COUNTER_TAKES_GRANTED, take->messages);
-	if (answer == QUOTA_REFUSED || answer == QUOTA_NEVER)
-		counter_add(COUNTER_TAKES_REFUSED, take->messages);
+	if (result->answer == QUOTA_GRANTED)
+		counter_add(COUNTER_TAKES_GRANTED, result->wanted->messages);
+	if (is_refusal(result->answer) || result->answer == QUOTA_NEVER)
+		counter_add(COUNTER_TAKES_REFUSED, result->wanted->messages);
 }
 
-void serve_taken(
-	enum quota_answer answer, const struct query_quota_row *row, void *arg, uint64_t token)
+void serve_taken(const struct quota_result *result, void *arg)
 {
 	struct service *service = arg;
+	uint64_t token = result->wanted->token;
 	struct take take;
 	enum transaction_next next;
 	bool known;
 
-	if (answer == QUOTA_GRANTED)
-		known = transactions_granted(service->transactions, token, row->taken_s,
+	if (result->answer == QUOTA_GRANTED)
+		known = transactions_granted(service->transactions, token, &result->grant,
 			clock_monotonic_ms(), &take, &next);
 	else
 		known = transactions_refused(service->transactions, token, &take, &next);
 	if (!known)
 		return;
-	count_take(&take, answer);
+	count_take(result);
 	/* A new channel of the same proxy does not wait for this answer. */
 	struct peer *peer = peer_find(service, take.peer);
 	if (peer != NULL) {
+		const struct session *session = session_find(peer, take.session);
 		peer->requests--;
-		learn(service, peer, &take, answer, row);
-		serve_policy_refused(service, session_find(peer, take.session), take.id,
-			policy_of(answer), NULL, row);
-		peer_send_policy(peer, IPC_TAKE_VERDICT, take.id, policy_of(answer), row);
+		if (session != NULL)
+			learn(service, session, result);
+		serve_policy_refused(
+			service, session, take.id, policy_of(result->answer), NULL, result->row);
+		peer_send_policy(
+			peer, IPC_TAKE_VERDICT, take.id, policy_of(result->answer), result->row);
 	}
 	serve_outcome_answer(service, &take, next);
 }
 
+/* ---------------------------------------------------------------- questions */
+static void refuse(struct peer *peer, uint64_t id, enum ipc_policy policy)
+{
+	peer_send_policy(peer, IPC_TAKE_VERDICT, id, policy, NULL);
+}
+
+/* Asks; perhaps it is answered before this returns. */
+static void ask(struct peer *peer, const struct session *session, const struct take *take,
+	struct take_wanted *wanted)
+{
+	struct service *service = peer->service;
+	struct take gone;
+	enum transaction_next next;
+
+	wanted->token = take->token;
+	wanted->account = take->account;
+	wanted->credential = take->credential;
+	wanted->domain = session->domain == NULL ? "" : session->domain;
+	wanted->meters = session->meters;
+	peer->requests++;
+	if (quota_take(service->quota, wanted, clock_monotonic_ms()))
+		return;
+	peer->requests--;
+	if (!transactions_refused(service->transactions, take->token, &gone, &next))
+		panic("a take that was just begun is gone");
+	refuse(peer, take->id, IPC_POLICY_UNAVAILABLE);
+}
+
+/* Octets besides what the transaction's own take was for. */
+static void ask_more(struct peer *peer, const struct session *session, uint64_t id,
+	const struct ipc_take_request *request)
+{
+	struct take take;
+	struct take_wanted wanted = {.bytes = request->bytes};
+
+	if (!peer_has_room(peer) || !transactions_more(peer->service->transactions, peer->index, id,
+					    request->session, peer->number, &take))
+		refuse(peer, id, IPC_POLICY_UNAVAILABLE);
+	else
+		ask(peer, session, &take, &wanted);
+}
+
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
 {
-	const struct ipc_take_request *wanted = payload;
-	struct service *service = peer->service;
-	const struct session *session = session_find(peer, wanted->session);
+	const struct ipc_take_request *request = payload;
+	struct session *session = session_find(peer, request->session);
 	struct take take = {
 		.proxy = peer->index,
 		.peer = peer->number,
 		.id = id,
-		.session = wanted->session,
-		.messages = wanted->messages,
-		.recipients = wanted->recipients,
+		.session = request->session,
+		.messages = request->messages,
+		.recipients = request->recipients,
 	};
-	enum transaction_next next;
+	struct take_wanted wanted = {
+		.bytes = request->bytes,
+		.messages = request->messages,
+		.recipients = request->recipients,
+	};
 
 	if (session == NULL) {
-		peer_send_policy(peer, IPC_TAKE_VERDICT, id, IPC_POLICY_REVOKED, NULL);
+		refuse(peer, id, IPC_POLICY_REVOKED);
+		return;
+	}
+	if (request->messages == 0) {
+		ask_more(peer, session, id, request);
 		return;
 	}
 	take.account = session->account;
 	take.credential = session->credential;
-	if (!peer_has_room(peer) ||
-		!transactions_begin(service->transactions, &take, clock_monotonic_ms())) {
-		peer_send_policy(peer, IPC_TAKE_VERDICT, id, IPC_POLICY_UNAVAILABLE, NULL);
+	if (!session_take_recipients(peer, session, id, request->recipients, &take.whom) ||
+		!peer_has_room(peer) ||
+		!transactions_begin(peer->service->transactions, &take, clock_monotonic_ms())) {
+		recipients_unref(&take.whom);
+		refuse(peer, id, IPC_POLICY_UNAVAILABLE);
 		return;
 	}
-	if (!quota_take(service->quota, &take)) {
-		if (!transactions_refused(service->transactions, take.token, &take, &next))
-			panic("a take that was just begun is gone");
-		peer_send_policy(peer, IPC_TAKE_VERDICT, id, IPC_POLICY_UNAVAILABLE, NULL);
-		return;
-	}
-	peer->requests++;
+	wanted.whom = take.whom;
+	ask(peer, session, &take, &wanted);
 }
 
 /* --------------------------------------------------------------- give-backs */
-bool serve_give_back(const struct take *take, void *arg)
+enum transaction_start serve_give_back(struct take *take, void *arg)
 {
 	struct service *service = arg;
 
+	/* There may be room again. */
+	quota_memory_forget(service->refusals, take->account, take->credential);
 	return quota_give_back(service->quota, take);
+}
+
+void serve_keep(const struct take *take, void *arg)
+{
+	(void)take;
+	(void)arg;
 }
 
 void serve_returned(enum transaction_returned returned, void *arg, uint64_t token)

@@ -2,8 +2,8 @@
 /*
  * Wiring, channels and dispatch; see service.h.
  *
- * Three database connections: look-ups and takes, so that a meter under a lock holds up no log-in,
- * and one that listens (feed.c).
+ * Four database connections: look-ups, two of takes, so that a meter under a lock holds up no
+ * log-in and not all other takes, and one that listens (feed.c).
  */
 #include "auth/serve.h"
 
@@ -20,10 +20,9 @@ enum {
 	ACCOUNT_BYTES_MAX = 64 * 1024 * 1024,
 	DATABASE_QUEUE_MAX = 4096,
 	POOL_TICK_MS = 100,
-	SETTLE_MS = 3000,              /* draining: for give-backs after the last proxy left */
-	SECRETS_MORE = 256,            /* log-ins that wait for their account */
-	SECRETS_MAX = 4096,            /* 64 MiB of locked memory */
-	TAKE_EXPIRE_MORE_MS = 3600000, /* after the transaction's own deadline */
+	SETTLE_MS = 3000,   /* draining: for give-backs after the last proxy left */
+	SECRETS_MORE = 256, /* log-ins that wait for their account */
+	SECRETS_MAX = 4096, /* 64 MiB of locked memory */
 };
 
 typedef void handler(struct peer *peer, uint64_t id, const void *payload);
@@ -34,6 +33,7 @@ static handler *const handlers[IPC_TYPE_END] = {
 	[IPC_AUTH_CANCEL] = serve_auth_cancel,
 	[IPC_MAIL_REQUEST] = serve_mail_request,
 	[IPC_OWNER_REQUEST] = serve_owner_request,
+	[IPC_RECIPIENTS] = serve_recipients,
 	[IPC_TAKE_REQUEST] = serve_take_request,
 	[IPC_INTENT] = serve_intent,
 	[IPC_OUTCOME] = serve_outcome,
@@ -71,6 +71,17 @@ void peer_send_policy(struct peer *peer, enum ipc_type type, uint64_t id, enum i
 		memcpy(verdict.meter, row->meter, row->meter_len);
 	}
 	channel_send(peer->channel, type, id, &verdict, sizeof verdict);
+}
+
+void peer_send_wants(struct peer *peer, uint64_t transaction, const struct account_meters *meters)
+{
+	struct ipc_policy_verdict verdict;
+
+	memset(&verdict, 0, sizeof verdict);
+	verdict.policy = IPC_POLICY_OK;
+	verdict.wants = (uint8_t)((meters->wants_bytes ? IPC_WANTS_BYTES : 0) |
+				  (meters->wants_recipients ? IPC_WANTS_RECIPIENTS : 0));
+	channel_send(peer->channel, IPC_MAIL_VERDICT, transaction, &verdict, sizeof verdict);
 }
 
 static void peer_destroy(struct peer *peer)
@@ -227,7 +238,11 @@ static bool look_up(void *arg, uint64_t ticket, const uint8_t *login, size_t log
 
 static void tell_up(const struct service *service)
 {
-	counter_set(COUNTER_DATABASE_UP, service->lookups_ready && service->quotas_ready);
+	bool up = service->lookups_ready;
+
+	for (size_t i = 0; i < TAKE_LANES; i++)
+		up = up && service->quotas_ready[i];
+	counter_set(COUNTER_DATABASE_UP, up);
 }
 
 static void on_lookups_state(bool ready, void *arg)
@@ -238,18 +253,31 @@ static void on_lookups_state(bool ready, void *arg)
 	tell_up(service);
 }
 
-static void on_quotas_state(bool ready, void *arg)
+static void on_quotas_state(struct service *service, size_t lane, bool ready)
 {
-	struct service *service = arg;
-
-	service->quotas_ready = ready;
+	service->quotas_ready[lane] = ready;
 	tell_up(service);
-	if (ready)
+	serve_quota_lane(service, lane, ready);
+	if (lane == 0 && ready)
 		serve_guard_ready(service);
+}
+
+static void on_first_state(bool ready, void *arg)
+{
+	on_quotas_state(arg, 0, ready);
+}
+
+static void on_second_state(bool ready, void *arg)
+{
+	on_quotas_state(arg, 1, ready);
 }
 
 static bool open_databases(struct service *service, const struct dsn *dsn)
 {
+	static const struct {
+		const char *name;
+		void (*on_state)(bool ready, void *arg);
+	} lanes[TAKE_LANES] = {{"quotas", on_first_state}, {"quotas2", on_second_state}};
 	struct database_settings settings = {
 		.name = "lookups",
 		.dsn = dsn,
@@ -259,10 +287,14 @@ static bool open_databases(struct service *service, const struct dsn *dsn)
 	};
 
 	service->lookups = database_open(service->base, &settings);
-	settings.name = "quotas";
-	settings.on_state = on_quotas_state;
-	service->quotas = database_open(service->base, &settings);
-	return service->lookups != NULL && service->quotas != NULL;
+	bool opened = service->lookups != NULL;
+	for (size_t i = 0; i < TAKE_LANES; i++) {
+		settings.name = lanes[i].name;
+		settings.on_state = lanes[i].on_state;
+		service->quotas[i] = database_open(service->base, &settings);
+		opened = opened && service->quotas[i] != NULL;
+	}
+	return opened;
 }
 
 /* ----------------------------------------------------------------- lifetime */
@@ -296,16 +328,6 @@ static bool open_accounts(struct service *service)
 	return service->accounts != NULL;
 }
 
-static bool open_takes(struct service *service)
-{
-	uint64_t expire_ms =
-		(uint64_t)service->config->timeouts.transaction_ms + TAKE_EXPIRE_MORE_MS;
-
-	service->quota = quota_new(service->quotas, serve_taken, serve_returned, service);
-	service->transactions = transactions_new(expire_ms, serve_give_back, service);
-	return service->quota != NULL && service->transactions != NULL;
-}
-
 struct service *service_new(struct event_base *base, const struct child_start *start,
 	const struct dsn *dsn, const struct credential_keys *keys)
 {
@@ -322,7 +344,7 @@ struct service *service_new(struct event_base *base, const struct child_start *s
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
 		!serve_credentials(service) || !serve_refusals(service) ||
 		!open_databases(service, dsn) || !serve_live(service) ||
-		!serve_changes(service, dsn) || !open_takes(service) || !serve_guard(service) ||
+		!serve_changes(service, dsn) || !serve_quota(service) || !serve_guard(service) ||
 		!serve_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
@@ -343,7 +365,8 @@ void service_destroy(struct service **pointer)
 	/* The callbacks of queries still out find nobody to answer, but need the parts below. */
 	feed_close(&service->feed);
 	database_close(&service->lookups);
-	database_close(&service->quotas);
+	for (size_t i = 0; i < TAKE_LANES; i++)
+		database_close(&service->quotas[i]);
 	authenticate_destroy(&service->authenticate);
 	hash_pool_destroy(&service->pool);
 	serve_guard_destroy(service);
@@ -353,8 +376,7 @@ void service_destroy(struct service **pointer)
 	credential_uses_destroy(&service->uses);
 	refusals_destroy(&service->refused);
 	login_cache_destroy(&service->verified);
-	quota_destroy(&service->quota);
-	transactions_destroy(&service->transactions);
+	serve_quota_destroy(service);
 	if (service->requests != NULL)
 		idmap_each(service->requests, free_request, NULL);
 	idmap_destroy(&service->requests);

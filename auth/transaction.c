@@ -11,6 +11,7 @@
 enum take_state {
 	TAKE_ASKED = 1, /* the database has not answered */
 	TAKE_OPEN,
+	TAKE_MORE,      /* open, and the database is asked for more octets */
 	TAKE_INTENDED,  /* the end of data may have been sent */
 	TAKE_RETURNING, /* a give-back is under way */
 };
@@ -20,20 +21,23 @@ struct record {
 	enum take_state state;
 	bool refundable;
 	bool decided;  /* an outcome that gives back came, and its sender waits for an answer */
+	bool more;     /* it was asked for once */
 	bool detached; /* its proxy has no channel */
 	uint64_t opened_ms, detached_ms;
 };
 
 struct transactions {
 	uint64_t expire_ms, last_token;
-	transactions_give_back *give_back;
+	enum transaction_start (*give_back)(struct take *take, void *arg);
+	transactions_keep *keep;
 	void *arg;
 	struct idmap *of_proxy[TRANSACTION_PROXIES_MAX]; /* by the proxy's id */
 	struct idmap *tokens;
 };
 
-struct transactions *transactions_new(
-	uint64_t expire_ms, transactions_give_back *give_back, void *arg)
+struct transactions *transactions_new(uint64_t expire_ms,
+	enum transaction_start (*give_back)(struct take *take, void *arg), transactions_keep *keep,
+	void *arg)
 {
 	struct transactions *t = calloc(1, sizeof *t);
 
@@ -41,6 +45,7 @@ struct transactions *transactions_new(
 		return NULL;
 	t->expire_ms = expire_ms;
 	t->give_back = give_back;
+	t->keep = keep;
 	t->arg = arg;
 	t->tokens = idmap_new();
 	bool ok = t->tokens != NULL;
@@ -55,9 +60,12 @@ struct transactions *transactions_new(
 
 static void free_record(uint64_t token, void *value, void *arg)
 {
+	struct record *record = value;
+
 	(void)token;
 	(void)arg;
-	free(value);
+	recipients_unref(&record->take.whom);
+	free(record);
 }
 
 void transactions_destroy(struct transactions **pointer)
@@ -90,8 +98,16 @@ static void drop(struct transactions *t, struct record *record)
 {
 	idmap_take(t->tokens, record->take.token);
 	idmap_take(t->of_proxy[record->take.proxy], record->take.id);
+	recipients_unref(&record->take.whom);
 	free(record);
 	counter_set(COUNTER_OPEN_TAKES, transactions_count(t));
+}
+
+/* Its message was accepted, or may have been. */
+static void drop_charged(struct transactions *t, struct record *record)
+{
+	t->keep(&record->take, t->arg);
+	drop(t, record);
 }
 
 static struct record *insert(
@@ -131,37 +147,72 @@ bool transactions_begin(struct transactions *t, struct take *take, uint64_t now_
 	return true;
 }
 
-/*
- * Starts the one give-back.  false: not now.  The message is known not to have been accepted, so an
- * intent is of no more meaning: the take is an open one until the give-back is recorded.
- */
-static bool start_return(struct transactions *t, struct record *record)
+bool transactions_more(struct transactions *t, unsigned proxy, uint64_t id, uint64_t session,
+	uint64_t peer, struct take *take_out)
 {
-	bool started = t->give_back(&record->take, t->arg);
+	struct record *record = find(t, proxy, id);
 
-	record->state = started ? TAKE_RETURNING : TAKE_OPEN;
-	return started;
+	if (record == NULL || record->state != TAKE_OPEN || record->take.session != session ||
+		record->decided || record->more)
+		return false;
+	record->state = TAKE_MORE;
+	record->more = true;
+	record->take.peer = peer;
+	*take_out = record->take;
+	return true;
 }
 
-bool transactions_granted(struct transactions *t, uint64_t token, uint64_t taken_s, uint64_t now_ms,
-	struct take *take_out, enum transaction_next *next_out)
+static bool awaits_answer(const struct record *record)
+{
+	return record->state == TAKE_ASKED || record->state == TAKE_MORE;
+}
+
+/*
+ * Starts the one give-back; AT_ONCE: the record is gone.  The message is known not to have been
+ * accepted, so an intent is of no more meaning: the take is an open one until the give-back is
+ * recorded.
+ */
+static enum transaction_start start_return(struct transactions *t, struct record *record)
+{
+	enum transaction_start start = t->give_back(&record->take, t->arg);
+
+	record->state = start == TRANSACTION_STARTED ? TAKE_RETURNING : TAKE_OPEN;
+	if (start == TRANSACTION_AT_ONCE) {
+		counter_add(COUNTER_TAKES_RETURNED, record->take.messages);
+		drop(t, record);
+	}
+	return start;
+}
+
+/* The same for somebody who waits for its end. */
+static enum transaction_next return_for(struct transactions *t, struct record *record)
+{
+	record->decided = true;
+	switch (start_return(t, record)) {
+	case TRANSACTION_STARTED:
+		return TRANSACTION_WAIT;
+	case TRANSACTION_AT_ONCE:
+		return TRANSACTION_DONE;
+	case TRANSACTION_NOT_NOW:
+		break;
+	}
+	record->decided = false;
+	return TRANSACTION_LATER;
+}
+
+bool transactions_granted(struct transactions *t, uint64_t token, const struct take_grant *grant,
+	uint64_t now_ms, struct take *take_out, enum transaction_next *next_out)
 {
 	struct record *record = idmap_get(t->tokens, token);
 
-	if (record == NULL || record->state != TAKE_ASKED)
+	if (record == NULL || !awaits_answer(record))
 		return false;
+	record->take.grants[record->state == TAKE_MORE ? 1 : 0] = *grant;
 	record->state = TAKE_OPEN;
-	record->take.taken_s = taken_s;
 	record->opened_ms = now_ms;
 	*take_out = record->take;
-	*next_out = TRANSACTION_NOTHING;
-	if (!record->decided)
-		return true;
-	*next_out = TRANSACTION_WAIT;
-	if (!start_return(t, record)) {
-		record->decided = false;
-		*next_out = TRANSACTION_LATER;
-	}
+	take_out->whom = NULL;
+	*next_out = record->decided ? return_for(t, record) : TRANSACTION_NOTHING;
 	return true;
 }
 
@@ -170,9 +221,15 @@ bool transactions_refused(struct transactions *t, uint64_t token, struct take *t
 {
 	struct record *record = idmap_get(t->tokens, token);
 
-	if (record == NULL || record->state != TAKE_ASKED)
+	if (record == NULL || !awaits_answer(record))
 		return false;
 	*take_out = record->take;
+	take_out->whom = NULL;
+	if (record->state == TAKE_MORE) {
+		record->state = TAKE_OPEN;
+		*next_out = record->decided ? return_for(t, record) : TRANSACTION_NOTHING;
+		return true;
+	}
 	*next_out = record->decided ? TRANSACTION_DONE : TRANSACTION_NOTHING;
 	drop(t, record);
 	return true;
@@ -192,18 +249,14 @@ bool transactions_intend(struct transactions *t, unsigned proxy, uint64_t id, ui
 /* The message was certainly not accepted. */
 static enum transaction_next give_back(struct transactions *t, struct record *record)
 {
-	if (!record->refundable) {
-		drop(t, record);
-		return TRANSACTION_DONE;
-	}
-	if (record->state == TAKE_ASKED || record->state == TAKE_RETURNING) {
+	if (awaits_answer(record) || record->state == TAKE_RETURNING) {
 		record->decided = true;
 		return TRANSACTION_WAIT;
 	}
-	if (!start_return(t, record))
-		return TRANSACTION_LATER;
-	record->decided = true;
-	return TRANSACTION_WAIT;
+	if (record->refundable)
+		return return_for(t, record);
+	drop_charged(t, record);
+	return TRANSACTION_DONE;
 }
 
 enum transaction_next transactions_outcome(
@@ -218,9 +271,9 @@ enum transaction_next transactions_outcome(
 	case IPC_OUTCOME_UNKNOWN:
 		/* A give-back under way is past recall; a take not yet granted cannot have been
 		 * used. */
-		if (record->state == TAKE_ASKED || record->state == TAKE_RETURNING)
+		if (awaits_answer(record) || record->state == TAKE_RETURNING)
 			return TRANSACTION_DONE;
-		drop(t, record);
+		drop_charged(t, record);
 		return TRANSACTION_DONE;
 	case IPC_OUTCOME_REFUSED:
 	case IPC_OUTCOME_ABORTED:
@@ -237,6 +290,7 @@ bool transactions_returned(struct transactions *t, uint64_t token,
 	if (record == NULL || record->state != TAKE_RETURNING)
 		return false;
 	*take_out = record->take;
+	take_out->whom = NULL;
 	*next_out = TRANSACTION_NOTHING;
 	switch (returned) {
 	case TRANSACTION_RETURNED:
@@ -305,16 +359,17 @@ static void end_detached(struct transactions *t, struct record *record, uint64_t
 {
 	switch (record->state) {
 	case TAKE_ASKED:
+	case TAKE_MORE:
 	case TAKE_RETURNING:
 		return; /* the database's answer comes first */
 	case TAKE_INTENDED:
-		drop(t, record);
+		drop_charged(t, record);
 		return;
 	case TAKE_OPEN:
 		if (!record->refundable || now_ms - record->detached_ms >= TRANSACTION_RETRY_MS)
-			drop(t, record);
+			drop_charged(t, record);
 		else
-			(void)start_return(t, record); /* false: the next sweep tries again */
+			(void)start_return(t, record); /* NOT_NOW: the next sweep tries again */
 		return;
 	}
 }
@@ -330,7 +385,7 @@ static void sweep_one(uint64_t token, void *value, void *arg)
 		end_detached(t, record, visit->now_ms);
 	else if (visit->now_ms - record->opened_ms >= t->expire_ms &&
 		 (record->state == TAKE_OPEN || record->state == TAKE_INTENDED))
-		drop(t, record);
+		drop_charged(t, record);
 }
 
 void transactions_sweep(struct transactions *t, uint64_t now_ms)

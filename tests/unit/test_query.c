@@ -22,7 +22,7 @@ enum {
 	TEXT = 25,
 	TEXTS = 1009,
 	IDS = 1016,
-	COLUMNS = 12
+	COLUMNS = 21
 };
 
 struct value {
@@ -114,7 +114,16 @@ enum {
 	COUNT,
 	FROM_POLICY,
 	TOKEN,
-	PASSWORD
+	PASSWORD,
+	SESSIONS,
+	BURST_MESSAGES,
+	BURST_RECIPIENTS,
+	GRACE_MESSAGES,
+	GRACE_RECIPIENTS,
+	GRACE_BYTES,
+	WANTS_BYTES,
+	WANTS_RECIPIENTS,
+	LEASABLE
 };
 
 static void good_row(void)
@@ -132,6 +141,10 @@ static void good_row(void)
 	put_text(&row[FROM_POLICY], "observe");
 	put_text(&row[TOKEN], "k7wq3mzt2bxeo5n");
 	put_number(&row[PASSWORD], INT8, 5);
+	for (int i = SESSIONS; i <= GRACE_BYTES; i++)
+		put_number(&row[i], INT8, i - BURST_MESSAGES); /* from -1 on */
+	row[WANTS_BYTES] = row[LEASABLE] = (struct value){BOOL, 1, {1}};
+	row[WANTS_RECIPIENTS] = (struct value){BOOL, 1, {0}};
 }
 
 static enum query_answer parse(int columns, int rows, struct account **account)
@@ -162,6 +175,14 @@ static void test_a_good_row(void **state)
 	assert_int_equal(account->from_policy, IPC_FROM_OBSERVE);
 	assert_int_equal(account->token_len, 15);
 	assert_memory_equal(account->token, "k7wq3mzt2bxeo5n", 15);
+	assert_int_equal(account->meters.sessions, ACCOUNT_UNLIMITED);
+	assert_int_equal(account->meters.burst_messages, 0);
+	assert_int_equal(account->meters.burst_recipients, 1);
+	assert_int_equal(account->meters.grace_messages, 2);
+	assert_int_equal(account->meters.grace_recipients, 3);
+	assert_int_equal(account->meters.grace_bytes, 4);
+	assert_true(account->meters.wants_bytes && account->meters.leasable);
+	assert_false(account->meters.wants_recipients);
 	assert_int_equal(account->senders.count, 2);
 	assert_int_equal(
 		sender_match(&account->senders, (const uint8_t *)"alice@x.test", 12), SENDER_OWNED);
@@ -187,6 +208,25 @@ static void test_what_may_be_null(void **state)
 	assert_int_equal(account->from_policy, IPC_FROM_LISTENER);
 	assert_int_equal(account->token_len, 0);
 	account_destroy(&account);
+}
+
+/* A limit that is not told is no limit that may be left out. */
+static void test_what_limits_may_not_be(void **state)
+{
+	struct account *account;
+
+	(void)state;
+	for (int column = SESSIONS; column <= LEASABLE; column++) {
+		good_row();
+		row[column].len = -1;
+		assert_int_equal(parse(COLUMNS, 1, &account), QUERY_BAD);
+		good_row();
+		if (column <= GRACE_BYTES)
+			put_number(&row[column], INT8, -2);
+		else
+			row[column].bytes[0] = 2;
+		assert_int_equal(parse(COLUMNS, 1, &account), QUERY_BAD);
+	}
 }
 
 static void test_every_policy_of_from(void **state)
@@ -493,44 +533,147 @@ static void test_every_truncation_of_the_array(void **state)
 	}
 }
 
-static bool quota(int64_t result, const char *meter, int64_t limit, int64_t reset, int64_t taken,
-	struct query_quota_row *out)
-{
-	struct value values[5];
+/* ------------------------------------------------------------------- limits */
+enum { Q_RESULT, Q_METER, Q_LIMIT, Q_USED, Q_RESET, Q_RECEIPT, Q_WARNED, Q_COLUMNS };
+enum { L_LEASE = Q_COLUMNS, L_MESSAGES, L_RECIPIENTS, L_BYTES, L_TTL, L_COLUMNS };
 
-	memset(values, 0, sizeof values);
-	put_number(&values[0], INT4, result);
-	put_text(&values[1], meter);
-	put_number(&values[2], INT8, limit);
-	put_number(&values[3], INT8, reset);
-	put_number(&values[4], INT8, taken);
-	PGresult *made = result_of(values, 5, 1);
-	bool good = query_parse_quota(made, out);
-	PQclear(made);
+static void good_lease(void)
+{
+	memset(row, 0, sizeof row);
+	put_number(&row[Q_RESULT], INT4, 0);
+	put_text(&row[Q_METER], "");
+	put_number(&row[Q_LIMIT], INT8, 500);
+	put_number(&row[Q_USED], INT8, 451);
+	put_number(&row[Q_RESET], INT8, 0);
+	put_text(&row[Q_RECEIPT], "1764074400:3");
+	put_text(&row[Q_WARNED], "messages per hour");
+	put_number(&row[L_LEASE], INT8, 77);
+	put_number(&row[L_MESSAGES], INT8, 50);
+	put_number(&row[L_RECIPIENTS], INT8, 150);
+	put_number(&row[L_BYTES], INT8, 5000000000);
+	put_number(&row[L_TTL], INT4, 10);
+}
+
+static bool parse_lease(int columns, int rows, struct query_lease_row *out)
+{
+	PGresult *result = result_of(row, columns, rows);
+	bool good = query_parse_lease(result, out);
+
+	PQclear(result);
 	return good;
 }
 
-static void test_quota_rows(void **state)
+static void test_a_lease(void **state)
 {
-	struct query_quota_row out;
+	struct query_lease_row out;
 
 	(void)state;
-	assert_true(quota(0, "", 0, 0, 150, &out));
-	assert_int_equal(out.result, QUERY_QUOTA_GRANTED);
-	assert_int_equal(out.taken_s, 150);
-	assert_true(quota(1, "messages per hour", 3, 1795579050, 0, &out));
-	assert_int_equal(out.result, QUERY_QUOTA_REFUSED);
-	assert_int_equal(out.meter_len, 17);
-	assert_int_equal(out.limit, 3);
-	assert_int_equal(out.reset_s, 1795579050);
-	assert_true(quota(3, "", 0, 0, 0, &out));
-	assert_int_equal(out.result, QUERY_QUOTA_REVOKED);
-	assert_false(quota(0, "", 0, 0, 0, &out)); /* granted, but when? */
-	assert_false(quota(4, "", 0, 0, 0, &out));
-	assert_false(quota(-1, "", 0, 0, 0, &out));
-	assert_false(
-		quota(1, "a meter with a name that is longer than all of the 48", 1, 1, 0, &out));
-	assert_false(quota(1, "m", -1, 1, 0, &out));
+	good_lease();
+	assert_true(parse_lease(L_COLUMNS, 1, &out));
+	assert_int_equal(out.quota.result, QUERY_QUOTA_GRANTED);
+	assert_string_equal(out.quota.receipt, "1764074400:3");
+	assert_int_equal(out.quota.receipt_len, 12);
+	assert_int_equal(out.quota.used, 451);
+	assert_memory_equal(out.quota.warned, "messages per hour", out.quota.warned_len);
+	assert_int_equal(out.lease, 77);
+	assert_int_equal(out.bytes, 5000000000);
+	assert_int_equal(out.ttl_s, 10);
+	assert_false(parse_lease(L_COLUMNS, 0, &out));
+	assert_false(parse_lease(L_COLUMNS - 1, 1, &out));
+}
+
+static void test_refusals(void **state)
+{
+	static const int64_t results[] = {1, 2, 3, 4};
+	struct query_lease_row out;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+		good_lease();
+		put_number(&row[Q_RESULT], INT4, results[i]);
+		put_text(&row[Q_METER], "messages per hour");
+		put_number(&row[Q_RESET], INT8, 1795579050);
+		row[Q_RECEIPT].len = row[Q_WARNED].len = row[L_LEASE].len = -1;
+		assert_true(parse_lease(L_COLUMNS, 1, &out));
+		assert_int_equal(out.quota.result, results[i]);
+		assert_int_equal(out.quota.meter_len, 17);
+		assert_int_equal(out.quota.reset_s, 1795579050);
+		assert_int_equal(out.quota.receipt_len, 0);
+		assert_int_equal(out.lease, 0);
+	}
+}
+
+static void test_hostile_limits(void **state)
+{
+	static const char long_label[] = "a meter with a name that is longer than all of the 48";
+	struct query_lease_row out;
+
+	(void)state;
+	for (int column = 0; column < L_COLUMNS; column++) {
+		good_lease();
+		row[column].type = BOOL;
+		assert_false(parse_lease(L_COLUMNS, 1, &out));
+		good_lease();
+		row[column].len--;
+		if (row[column].type != TEXT)
+			assert_false(parse_lease(L_COLUMNS, 1, &out));
+	}
+	static const int64_t results[] = {-1, 5, 256};
+	for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+		good_lease();
+		put_number(&row[Q_RESULT], INT4, results[i]);
+		assert_false(parse_lease(L_COLUMNS, 1, &out));
+	}
+	good_lease();
+	put_text(&row[Q_METER], long_label);
+	assert_false(parse_lease(L_COLUMNS, 1, &out));
+	good_lease();
+	put_text(&row[Q_WARNED], long_label);
+	assert_false(parse_lease(L_COLUMNS, 1, &out));
+	good_lease();
+	put_text(&row[Q_RECEIPT], ""); /* granted, but what? */
+	assert_false(parse_lease(L_COLUMNS, 1, &out));
+	memset(row[Q_RECEIPT].bytes, 'x', QUERY_RECEIPT_MAX + 1);
+	row[Q_RECEIPT].len = QUERY_RECEIPT_MAX;
+	assert_true(parse_lease(L_COLUMNS, 1, &out));
+	row[Q_RECEIPT].len = QUERY_RECEIPT_MAX + 1;
+	assert_false(parse_lease(L_COLUMNS, 1, &out));
+	good_lease();
+	row[Q_RECEIPT].bytes[1] = '\0';
+	assert_false(parse_lease(L_COLUMNS, 1, &out));
+	good_lease();
+	put_number(&row[L_MESSAGES], INT8, -1);
+	assert_false(parse_lease(L_COLUMNS, 1, &out));
+}
+
+static void test_holds(void **state)
+{
+	struct query_hold_row out[2];
+
+	(void)state;
+	memset(row, 0, sizeof row);
+	put_number(&row[0], INT4, 1);
+	row[1] = (struct value){BOOL, 1, {1}};
+	put_number(&row[2], INT8, 20);
+	PGresult *result = result_of(row, 3, 1);
+	assert_true(query_parse_holds(result, 1, out));
+	assert_true(out[0].granted);
+	assert_int_equal(out[0].limit, 20);
+	assert_false(query_parse_holds(result, 2, out));
+	assert_false(query_parse_holds(result, 0, out));
+	PQclear(result);
+	result = result_of(row, 3, 2); /* the same number twice */
+	assert_false(query_parse_holds(result, 2, out));
+	PQclear(result);
+	put_number(&row[2], INT8, -1);
+	result = result_of(row, 3, 1);
+	assert_true(query_parse_holds(result, 1, out));
+	assert_true(out[0].limit == UINT64_MAX);
+	PQclear(result);
+	put_number(&row[0], INT4, 0);
+	result = result_of(row, 3, 1);
+	assert_false(query_parse_holds(result, 1, out));
+	PQclear(result);
 }
 
 static void test_contract_and_bool(void **state)
@@ -789,6 +932,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_good_row),
 		cmocka_unit_test(test_what_may_be_null),
+		cmocka_unit_test(test_what_limits_may_not_be),
 		cmocka_unit_test(test_every_policy_of_from),
 		cmocka_unit_test(test_every_octet_of_a_token),
 		cmocka_unit_test(test_the_longest_token),
@@ -796,7 +940,10 @@ int main(void)
 		cmocka_unit_test(test_hostile_rows),
 		cmocka_unit_test(test_hostile_shapes),
 		cmocka_unit_test(test_every_truncation_of_the_array),
-		cmocka_unit_test(test_quota_rows),
+		cmocka_unit_test(test_a_lease),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_hostile_limits),
+		cmocka_unit_test(test_holds),
 		cmocka_unit_test(test_contract_and_bool),
 		cmocka_unit_test(test_the_table_is_whole),
 		cmocka_unit_test(test_changes),

@@ -12,30 +12,37 @@
 enum { EXPIRE_MS = 3600 * 1000, PROXY = 3, ID = 1000, SESSION = 50, ACCOUNT = 7 };
 
 static struct {
-	size_t started;
+	size_t started, kept;
 	uint64_t token;
 	struct take last;
-	bool refuses;
+	bool refuses, at_once;
 } returns;
 
 static struct transactions *t;
 
-static bool give_back(const struct take *take, void *arg)
+static enum transaction_start give_back(struct take *take, void *arg)
 {
 	(void)arg;
 	if (returns.refuses)
-		return false;
+		return TRANSACTION_NOT_NOW;
 	returns.started++;
 	returns.token = take->token;
 	returns.last = *take;
-	return true;
+	return returns.at_once ? TRANSACTION_AT_ONCE : TRANSACTION_STARTED;
+}
+
+static void keep(const struct take *take, void *arg)
+{
+	(void)arg;
+	returns.kept++;
+	returns.last = *take;
 }
 
 static int setup(void **state)
 {
 	(void)state;
 	memset(&returns, 0, sizeof returns);
-	t = transactions_new(EXPIRE_MS, give_back, NULL);
+	t = transactions_new(EXPIRE_MS, give_back, keep, NULL);
 	return t == NULL;
 }
 
@@ -59,12 +66,15 @@ static uint64_t begin(uint64_t id, uint64_t now)
 	return take.token;
 }
 
+static const struct take_grant granted = {
+	.messages = 1, .recipients = 4, .seq = 12, .receipt_len = 7, .receipt = "receipt"};
+
 static enum transaction_next grant(uint64_t token, uint64_t now)
 {
 	struct take take;
 	enum transaction_next next;
 
-	assert_true(transactions_granted(t, token, 123456, now, &take, &next));
+	assert_true(transactions_granted(t, token, &granted, now, &take, &next));
 	assert_int_equal(take.account, ACCOUNT);
 	return next;
 }
@@ -102,6 +112,7 @@ static void test_accepted_and_unknown_stay_charged(void **state)
 		assert_true(transactions_intend(t, PROXY, ID, SESSION));
 		assert_int_equal(outcome(kinds[i]), TRANSACTION_DONE);
 		assert_int_equal(transactions_count(t), 0);
+		assert_int_equal(returns.kept, i + 1);
 		/* The proxy had not seen the answer, or lies: nothing changes. */
 		assert_int_equal(outcome(kinds[i]), TRANSACTION_DONE);
 		assert_int_equal(outcome(IPC_OUTCOME_REFUSED), TRANSACTION_DONE);
@@ -116,7 +127,8 @@ static void test_refused_is_given_back_once(void **state)
 	assert_true(transactions_intend(t, PROXY, ID, SESSION));
 	assert_int_equal(outcome(IPC_OUTCOME_REFUSED), TRANSACTION_WAIT);
 	assert_int_equal(returns.started, 1);
-	assert_int_equal(returns.last.taken_s, 123456);
+	assert_string_equal(returns.last.grants[0].receipt, "receipt");
+	assert_int_equal(returns.last.grants[1].receipt_len, 0);
 	assert_int_equal(returns.last.recipients, 4);
 	/* Repeats meanwhile start nothing. */
 	assert_int_equal(outcome(IPC_OUTCOME_REFUSED), TRANSACTION_WAIT);
@@ -226,11 +238,11 @@ static void test_answers_for_forgotten_tokens(void **state)
 	enum transaction_next next;
 
 	(void)state;
-	assert_false(transactions_granted(t, 99, 1, 0, &take, &next));
+	assert_false(transactions_granted(t, 99, &granted, 0, &take, &next));
 	assert_false(transactions_refused(t, 99, &take, &next));
 	assert_false(transactions_returned(t, 99, TRANSACTION_RETURNED, &take, &next));
 	uint64_t token = open_take(ID);
-	assert_false(transactions_granted(t, token, 1, 0, &take, &next)); /* a second time */
+	assert_false(transactions_granted(t, token, &granted, 0, &take, &next)); /* a second time */
 	assert_false(transactions_returned(t, token, TRANSACTION_RETURNED, &take, &next));
 }
 
@@ -344,6 +356,150 @@ static void test_open_takes_are_bounded(void **state)
 	assert_int_equal(transactions_count(t), TRANSACTION_OPEN_MAX);
 }
 
+static void test_a_give_back_that_needs_no_database(void **state)
+{
+	(void)state;
+	returns.at_once = true;
+	open_take(ID);
+	assert_int_equal(outcome(IPC_OUTCOME_REFUSED), TRANSACTION_DONE);
+	assert_int_equal(transactions_count(t), 0);
+	uint64_t token = begin(ID, 0); /* the outcome comes first */
+	assert_int_equal(outcome(IPC_OUTCOME_ABORTED), TRANSACTION_WAIT);
+	assert_int_equal(grant(token, 1), TRANSACTION_DONE);
+	open_take(ID);
+	transactions_detach(t, PROXY, 1000);
+	transactions_sweep(t, 1000 + TRANSACTION_GRACE_MS);
+	assert_int_equal(transactions_count(t), 0);
+	assert_int_equal(returns.started, 3);
+	assert_int_equal(returns.kept, 0);
+}
+
+/* ------------------------------------------------------------------ more octets */
+static const struct take_grant octets = {
+	.bytes = 9000, .seq = 13, .receipt_len = 4, .receipt = "more"};
+
+static uint64_t ask_more(void)
+{
+	struct take take;
+
+	assert_true(transactions_more(t, PROXY, ID, SESSION, 5, &take));
+	assert_int_equal(take.id, ID);
+	assert_int_equal(take.peer, 5);
+	return take.token;
+}
+
+static void test_more_octets_are_given_back_with_the_rest(void **state)
+{
+	struct take take;
+	enum transaction_next next;
+
+	(void)state;
+	open_take(ID);
+	uint64_t token = ask_more();
+	assert_false(transactions_intend(t, PROXY, ID, SESSION)); /* not granted */
+	assert_true(transactions_granted(t, token, &octets, 0, &take, &next));
+	assert_int_equal(next, TRANSACTION_NOTHING);
+	assert_true(transactions_intend(t, PROXY, ID, SESSION));
+	assert_int_equal(outcome(IPC_OUTCOME_REFUSED), TRANSACTION_WAIT);
+	assert_string_equal(returns.last.grants[0].receipt, "receipt");
+	assert_string_equal(returns.last.grants[1].receipt, "more");
+	assert_int_equal(returned(token, TRANSACTION_RETURNED), TRANSACTION_DONE);
+}
+
+static void test_more_octets_refused_leave_the_take_open(void **state)
+{
+	struct take take;
+	enum transaction_next next;
+
+	(void)state;
+	open_take(ID);
+	uint64_t token = ask_more();
+	assert_true(transactions_refused(t, token, &take, &next));
+	assert_int_equal(next, TRANSACTION_NOTHING);
+	assert_int_equal(transactions_count(t), 1);
+	assert_int_equal(outcome(IPC_OUTCOME_ABORTED), TRANSACTION_WAIT);
+	assert_int_equal(returns.last.grants[1].receipt_len, 0);
+	assert_int_equal(returned(token, TRANSACTION_RETURNED), TRANSACTION_DONE);
+}
+
+static void test_an_outcome_before_more_octets(void **state)
+{
+	struct take take;
+	enum transaction_next next;
+
+	(void)state;
+	for (int refused = 0; refused < 2; refused++) {
+		open_take(ID);
+		uint64_t token = ask_more();
+		size_t started = returns.started;
+		assert_int_equal(outcome(IPC_OUTCOME_ABORTED), TRANSACTION_WAIT);
+		assert_int_equal(returns.started, started);
+		if (refused == 1)
+			assert_true(transactions_refused(t, token, &take, &next));
+		else
+			assert_true(transactions_granted(t, token, &octets, 0, &take, &next));
+		assert_int_equal(next, TRANSACTION_WAIT);
+		assert_int_equal(returns.last.grants[1].receipt_len, refused ? 0 : 4);
+		assert_int_equal(returned(token, TRANSACTION_RETURNED), TRANSACTION_DONE);
+	}
+}
+
+static void test_more_octets_are_asked_for_once_and_of_an_open_take(void **state)
+{
+	struct take take;
+	enum transaction_next next;
+
+	(void)state;
+	assert_false(transactions_more(t, PROXY, ID, SESSION, 0, &take));
+	uint64_t token = begin(ID, 0);
+	assert_false(transactions_more(t, PROXY, ID, SESSION, 0, &take));
+	grant(token, 0);
+	assert_false(transactions_more(t, PROXY, ID, SESSION + 1, 0, &take));
+	assert_false(transactions_more(t, PROXY + 1, ID, SESSION, 0, &take));
+	ask_more();
+	assert_false(transactions_more(t, PROXY, ID, SESSION, 0, &take));
+	assert_true(transactions_refused(t, token, &take, &next));
+	assert_false(transactions_more(t, PROXY, ID, SESSION, 0, &take));
+	open_take(ID + 1);
+	assert_true(transactions_intend(t, PROXY, ID + 1, SESSION));
+	assert_false(transactions_more(t, PROXY, ID + 1, SESSION, 0, &take));
+}
+
+static void test_a_lost_proxys_more_octets_are_awaited(void **state)
+{
+	struct take take;
+	enum transaction_next next;
+
+	(void)state;
+	open_take(ID);
+	uint64_t token = ask_more();
+	transactions_detach(t, PROXY, 1000);
+	transactions_sweep(t, 1000 + TRANSACTION_GRACE_MS);
+	assert_int_equal(returns.started, 0);
+	assert_true(transactions_granted(t, token, &octets, 1001, &take, &next));
+	transactions_sweep(t, 1000 + TRANSACTION_GRACE_MS);
+	assert_int_equal(returns.started, 1);
+	assert_int_equal(returns.last.grants[1].bytes, 9000);
+}
+
+static void test_recipients_go_with_the_take(void **state)
+{
+	static const uint64_t hashes[] = {1, 2};
+	struct take take = {.proxy = PROXY, .id = ID, .session = SESSION, .account = ACCOUNT};
+
+	(void)state;
+	assert_true(recipients_add(&take.whom, hashes, 2, 2));
+	struct recipients *mine = recipients_ref(take.whom);
+	assert_true(transactions_begin(t, &take, 0));
+	assert_int_equal(mine->references, 2);
+	grant(take.token, 0);
+	assert_int_equal(outcome(IPC_OUTCOME_REFUSED), TRANSACTION_WAIT);
+	assert_ptr_equal(returns.last.whom, mine);
+	assert_int_equal(returned(take.token, TRANSACTION_RETURNED), TRANSACTION_DONE);
+	assert_int_equal(mine->references, 1);
+	recipients_unref(&mine);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -366,6 +522,13 @@ int main(void)
 		TEST(test_a_detached_give_back_is_retried_and_then_left),
 		TEST(test_a_take_without_news_is_forgotten_and_stays_charged),
 		TEST(test_open_takes_are_bounded),
+		TEST(test_a_give_back_that_needs_no_database),
+		TEST(test_more_octets_are_given_back_with_the_rest),
+		TEST(test_more_octets_refused_leave_the_take_open),
+		TEST(test_an_outcome_before_more_octets),
+		TEST(test_more_octets_are_asked_for_once_and_of_an_open_take),
+		TEST(test_a_lost_proxys_more_octets_are_awaited),
+		TEST(test_recipients_go_with_the_take),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
