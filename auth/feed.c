@@ -82,7 +82,10 @@ static void tell(struct feed *feed)
 {
 	const struct query_changes *changes = &feed->changes;
 
-	if (is_new_epoch(feed) || changes->everything) {
+	bool other = is_new_epoch(feed);
+	if (other && feed->events->on_epoch != NULL)
+		feed->events->on_epoch(feed->arg);
+	if (other || changes->everything) {
 		counter_add(COUNTER_FEED_RESYNCS, 1);
 		feed->events->on_everything(feed->arg);
 		return;

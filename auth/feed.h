@@ -26,10 +26,11 @@ enum {
 /*
  * From the event loop, never from within a call of feed_open().  Of one poll: everything alone
  * (blocks and credentials are part of it), or credentials, then accounts, then blocks; then trust,
- * if that changed.  An account is told for a change of one of its credentials too.  on_credential
- * and on_blocks may be NULL.
+ * if that changed.  An account is told for a change of one of its credentials too.  on_epoch,
+ * on_credential and on_blocks may be NULL.
  */
 struct feed_events {
+	void (*on_epoch)(void *arg); /* another server; everything follows */
 	void (*on_everything)(void *arg);
 	void (*on_credential)(uint64_t id, void *arg);
 	void (*on_account)(uint64_t id, void *arg);

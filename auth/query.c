@@ -51,8 +51,6 @@ const struct query_info query_info[QUERY_COUNT] = {
 		"SELECT postern.charges($1::int8, $2::int8[], $3::text[], $4::int8[], $5::int8[],"
 		" $6::text[], $7::int4[], $8::int4[], $9::int8[])::int8",
 		9},
-	[QUERY_GRANTS_KNOWN] = {"grants_known",
-		"SELECT postern.grants_known($1::int8, $2::int8[])::int8[]", 2},
 	[QUERY_NODE_ALIVE] = {"node_alive", "SELECT postern.node_alive($1::int8, $2::text)::int8",
 		2},
 	[QUERY_SESSIONS_HOLD] = {"sessions_hold",

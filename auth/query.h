@@ -30,7 +30,6 @@ enum query {
 	QUERY_LEASE_TAKE,
 	QUERY_LEASE_RETURN,
 	QUERY_CHARGES,
-	QUERY_GRANTS_KNOWN,
 	QUERY_NODE_ALIVE,
 	QUERY_SESSIONS_HOLD,
 	QUERY_CHANGES_SINCE,
@@ -135,10 +134,6 @@ bool query_parse_lease(const PGresult *rows, struct query_lease_row *out)
 
 /* One number that is not negative (charges, lease_return, node_alive). */
 bool query_parse_count(const PGresult *rows, uint64_t *out) __attribute__((warn_unused_result));
-
-/* At most max numbers (grants_known). */
-bool query_parse_ids(const PGresult *rows, size_t max, uint64_t *ids, size_t *count_out)
-	__attribute__((warn_unused_result));
 
 /* Of the row, as long as it is: bytes that the caller has to look into. */
 struct query_bytes {

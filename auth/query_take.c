@@ -123,22 +123,3 @@ bool query_parse_count(const PGresult *rows, uint64_t *out)
 	return cell_shape(rows, 1, 1, types) && PQntuples(rows) == 1 &&
 	       cell_natural(rows, 0, 0, 8, -1, out);
 }
-
-bool query_parse_ids(const PGresult *rows, size_t max, uint64_t *ids, size_t *count_out)
-{
-	static const Oid types[] = {OID_INT8_ARRAY};
-	int64_t count, len, id;
-
-	if (!cell_shape(rows, 1, 1, types) || PQntuples(rows) != 1)
-		return false;
-	struct cell cell = cell_at(rows, 0, 0);
-	if (cell.null || !cell_array(&cell, OID_INT8, (int64_t)max, &count))
-		return false;
-	for (int64_t i = 0; i < count; i++) {
-		if (!cell_integer(&cell, 4, &len) || len != 8 || !cell_integer(&cell, 8, &id))
-			return false;
-		ids[i] = (uint64_t)id;
-	}
-	*count_out = (size_t)count;
-	return cell.len == 0;
-}

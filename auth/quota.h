@@ -2,10 +2,11 @@
 /*
  * Takes from the limits of an account and of what it belongs to.
  *
- * The front of the rooms that decide them: calls to the database that many takes share
- * (take_batch.h) and give-backs likewise (return_batch.h).  The limits themselves, their windows
- * and their clock live in SQL.  A take whose answer never came is charged and not granted, and
- * never sent again.  Time is a parameter.
+ * The front of the rooms that decide them: a lease that is spent here (lease.h), else a call to the
+ * database that many takes share (take_batch.h), else, while that is away, what the plan allows
+ * then (grace.h).  Give-backs go the way that their grant came (return_batch.h).  The limits
+ * themselves, their windows and their clock live in SQL.  A take whose answer never came is charged
+ * and not granted, and never sent again.  Time is a parameter.
  */
 #ifndef AUTH_QUOTA_H
 #define AUTH_QUOTA_H
@@ -36,7 +37,7 @@ enum quota_answer {
 struct quota_result { /* valid during the call */
 	enum quota_answer answer;
 	const struct take_wanted *wanted;
-	const struct query_quota_row *row; /* NULL: the database was not asked, or UNAVAILABLE */
+	const struct query_quota_row *row; /* NULL: the database did not decide it now */
 	struct take_grant grant;           /* of GRANTED */
 };
 
@@ -63,14 +64,28 @@ bool quota_take(struct quota *quota, const struct take_wanted *wanted, uint64_t 
 	__attribute__((warn_unused_result));
 
 /* For transactions_new().  STARTED: returned() is called once, later, with take->token. */
-enum transaction_start quota_give_back(struct quota *quota, struct take *take)
+enum transaction_start quota_give_back(struct quota *quota, struct take *take, uint64_t now_ms)
 	__attribute__((warn_unused_result));
+
+/* A give-back that was STARTED has succeeded. */
+void quota_returned_one(struct quota *quota, const struct take *take);
+
+/* The take stays charged: see transactions_keep. */
+void quota_keep(struct quota *quota, const struct take *take);
 
 /* Whether the connection of a lane stands. */
 void quota_lane(struct quota *quota, size_t lane, bool ready);
 
-void quota_tick(struct quota *quota, uint64_t now_ms);
+/* Whether changes are told (false at the start); those of an account, or anything; another server:
+ * what is leased is not spent any more, and what that server may have lost is charged anew. */
+void quota_trust(struct quota *quota, bool trusted);
+void quota_changed(struct quota *quota, uint64_t account, uint64_t now_ms);
+void quota_changed_all(struct quota *quota, uint64_t now_ms);
+void quota_epoch(struct quota *quota, uint64_t now_ms);
 
-bool quota_idle(const struct quota *quota); /* nothing waits for the database */
+void quota_tick(struct quota *quota, uint64_t now_ms); /* when woken, and every second */
+
+/* Nothing is leased or waits for the database.  Draining: quota_changed_all() gives leases back. */
+bool quota_idle(const struct quota *quota);
 
 #endif

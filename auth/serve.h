@@ -10,11 +10,13 @@
 
 #include "auth/account.h"
 #include "auth/authenticate.h"
+#include "auth/burst.h"
 #include "auth/credential_cache.h"
 #include "auth/credential_use.h"
 #include "auth/database.h"
 #include "auth/feed.h"
 #include "auth/guard.h"
+#include "auth/holds.h"
 #include "auth/live.h"
 #include "auth/quota.h"
 #include "auth/quota_memory.h"
@@ -57,12 +59,13 @@ struct peer { /* one channel of one proxy */
 
 enum { SERVICE_RECIPIENTS_MAX = 1024 * 1024 }; /* of one channel, before their takes */
 
-enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER, REQUEST_CREDENTIAL };
+enum request_kind { REQUEST_MAIL = 1, REQUEST_OWNER, REQUEST_CREDENTIAL, REQUEST_HOLD };
 
 struct request { /* waits for an account or for sender_owned() */
 	enum request_kind kind;
 	uint64_t number, peer, session;
 	uint64_t transaction, started_ms;
+	uint64_t account;  /* HOLD */
 	uint32_t question; /* OWNER */
 	bool fresh;        /* the row was looked up for this request */
 	size_t address_len;
@@ -93,6 +96,9 @@ struct service {
 	struct event *quota_due; /* quota_tick() */
 	uint64_t quota_due_ms;   /* 0: not wanted */
 	struct quota_memory *refusals;
+	struct burst *burst;
+	struct holds *holds;
+	uint64_t alive_ms; /* when the database was told last that this node lives */
 	struct transactions *transactions;
 	struct refusals *refused;
 	struct event *pool_tick;
@@ -123,6 +129,16 @@ void serve_revoke(struct peer *peer, uint64_t id); /* of this channel; gone afte
 /* Whether the row (NULL: there is none) still lets the session live; follows it to its new version.
  */
 bool session_holds(struct session *session, const struct account *account);
+
+/* The verdict of a log-in that succeeded and waits for its session; NULL: it has gone. */
+const struct ipc_auth_verdict *login_verdict(const struct peer *peer, uint64_t id);
+/* Tells it: OK, and its session begins, or what else came of it.  false: there is no session. */
+bool session_begin(struct peer *peer, uint64_t id, enum ipc_auth_result result);
+
+/* serve_hold.c: how many sessions an account may have */
+bool serve_holds(struct service *service) __attribute__((warn_unused_result));
+/* Ends in session_begin(), perhaps before it returns.  The verdict is the slot's. */
+void serve_hold(struct peer *peer, uint64_t session, const struct ipc_auth_verdict *verdict);
 
 /* serve_change.c: what changed in the database */
 /* false: out of memory */
@@ -201,6 +217,9 @@ void session_forget_message(struct peer *peer, struct session *session);
 bool serve_quota(struct service *service) __attribute__((warn_unused_result));
 void serve_quota_destroy(struct service *service);
 void serve_quota_lane(struct service *service, size_t lane, bool ready);
+void serve_quota_wake(uint64_t in_ms, void *service);
+void serve_quota_tick(struct service *service, uint64_t now_ms); /* every second */
+bool serve_quota_away(const struct service *service); /* no connection for takes stands */
 /* serve_take.c, for it */
 void serve_taken(const struct quota_result *result, void *service);
 void serve_returned(enum transaction_returned returned, void *service, uint64_t token);

@@ -9,10 +9,20 @@
 
 #include <stddef.h>
 
+/* What another server may have lost of ours is charged again; see grants.h. */
+static void on_epoch(void *arg)
+{
+	struct service *service = arg;
+
+	quota_epoch(service->quota, clock_monotonic_ms());
+}
+
 static void on_everything(void *arg)
 {
 	struct service *service = arg;
 
+	quota_changed_all(service->quota, clock_monotonic_ms());
+	quota_memory_forget_all(service->refusals);
 	row_cache_changed_all(service->accounts);
 	row_cache_changed_all(service->credentials);
 	live_changed_all(service->live, clock_monotonic_ms());
@@ -25,6 +35,7 @@ static void on_credential(uint64_t id, void *arg)
 	struct service *service = arg;
 
 	row_cache_changed(service->credentials, id);
+	quota_memory_forget(service->refusals, 0, id);
 }
 
 static void on_account(uint64_t id, void *arg)
@@ -32,6 +43,8 @@ static void on_account(uint64_t id, void *arg)
 	struct service *service = arg;
 
 	row_cache_changed(service->accounts, id);
+	quota_changed(service->quota, id, clock_monotonic_ms());
+	quota_memory_forget(service->refusals, id, 0);
 	live_changed(service->live, id, clock_monotonic_ms());
 }
 
@@ -46,6 +59,7 @@ static void on_trust(bool trusted, void *arg)
 
 	row_cache_feed(service->accounts, trusted);
 	row_cache_feed(service->credentials, trusted);
+	quota_trust(service->quota, trusted);
 }
 
 static void check(struct live_session *live, const struct account *row, void *arg)
@@ -56,9 +70,12 @@ static void check(struct live_session *live, const struct account *row, void *ar
 
 	if (peer == NULL)
 		return;
-	if (!session_holds(session, row))
+	if (!session_holds(session, row)) {
 		serve_revoke(peer, session->id);
-	else if (session->credential != 0)
+		return;
+	}
+	holds_limit(peer->service->holds, session->account, session->meters.sessions);
+	if (session->credential != 0)
 		serve_credential_verify(session, arg);
 }
 
@@ -71,6 +88,7 @@ bool serve_live(struct service *service)
 bool serve_changes(struct service *service, const struct dsn *dsn)
 {
 	static const struct feed_events events = {
+		.on_epoch = on_epoch,
 		.on_everything = on_everything,
 		.on_credential = on_credential,
 		.on_account = on_account,

@@ -4,6 +4,7 @@
  * owns the envelope sender.  And the same about an address of the header, limits left out.  See
  * serve.h.
  */
+#include "auth/grace.h"
 #include "auth/serve.h"
 
 #include "common/clock.h"
@@ -167,6 +168,27 @@ static void check_address(struct service *service, struct request *request,
 	}
 }
 
+/* The database is away, and a plan may allow some messages all the same (grace.h): by a row that is
+ * old, which lets through what it plainly owns, and refuses nothing. */
+static void check_outage(struct service *service, struct request *request, struct session *session)
+{
+	const struct account *account =
+		session == NULL
+			? NULL
+			: account_cache_remembered(service->accounts, session->login,
+				  session->login_len, service->config->password.outage_trust_ms,
+				  clock_monotonic_ms());
+	enum ipc_policy policy = IPC_POLICY_UNAVAILABLE;
+
+	if (account != NULL && serve_quota_away(service) && grace_declared(&account->meters) &&
+		session_holds(session, account) &&
+		sender_plain(request->address, request->address_len) &&
+		sender_match(&account->senders, request->address, request->address_len) ==
+			SENDER_OWNED)
+		policy = IPC_POLICY_OK;
+	answer(service, request, policy, NULL);
+}
+
 static void on_account(
 	enum row_answer known, const struct account *account, void *arg, uint64_t number)
 {
@@ -179,7 +201,7 @@ static void on_account(
 	if (request == NULL)
 		return;
 	if (known == ROW_UNAVAILABLE) {
-		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
+		check_outage(service, request, session);
 	} else if (session == NULL || !session_holds(session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
 	} else if (request->kind == REQUEST_MAIL &&
@@ -210,7 +232,11 @@ static void on_credential(
 
 	if (request == NULL)
 		return;
-	if (known == ROW_UNAVAILABLE)
+	/* What is remembered for an outage will do for what an account's row allows then. */
+	if (known == ROW_UNAVAILABLE && session != NULL)
+		credential = credential_cache_remembered(service->credentials, session->credential,
+			service->config->password.outage_trust_ms, clock_monotonic_ms());
+	if (known == ROW_UNAVAILABLE && credential == NULL)
 		answer(service, request, IPC_POLICY_UNAVAILABLE, NULL);
 	else if (session == NULL || !session_credential_holds(session, credential))
 		answer(service, request, IPC_POLICY_REVOKED, NULL);

@@ -3,14 +3,23 @@
 #include "auth/serve.h"
 
 #include "common/clock.h"
+#include "common/counters.h"
 
+#include <inttypes.h>
 #include <sodium.h>
-#include <string.h>
+#include <stdio.h>
 
 enum {
 	TAKE_EXPIRE_MORE_MS = 3600000, /* after the transaction's own deadline */
-	SEQ_SHIFT = 20,                /* a million calls a millisecond do not overtake the clock */
+	ALIVE_MS = 10 * 1000,
+	SEQ_SHIFT = 20, /* a million calls a millisecond do not overtake the clock */
 };
+
+static void tick(struct service *service, uint64_t now_ms)
+{
+	quota_tick(service->quota, now_ms);
+	holds_tick(service->holds, now_ms);
+}
 
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
@@ -19,11 +28,11 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	service->quota_due_ms = 0;
-	quota_tick(service->quota, clock_monotonic_ms());
+	tick(service, clock_monotonic_ms());
 }
 
 /* The earliest wish counts; a tick asks anew for what is still wanted. */
-static void wake(uint64_t in_ms, void *arg)
+void serve_quota_wake(uint64_t in_ms, void *arg)
 {
 	struct service *service = arg;
 	uint64_t due_ms = clock_monotonic_ms() + in_ms;
@@ -33,6 +42,46 @@ static void wake(uint64_t in_ms, void *arg)
 		return;
 	service->quota_due_ms = due_ms;
 	event_add(service->quota_due, &tv);
+}
+
+/* ----------------------------------------------------------------- the node */
+static void on_alive(enum database_result result, const PGresult *rows, void *arg, uint64_t token)
+{
+	uint64_t live;
+
+	(void)arg;
+	(void)token;
+	if (result == DATABASE_ROWS && query_parse_count(rows, &live))
+		counter_set(COUNTER_NODES, live);
+}
+
+/* The shares of leases depend on how many there are, and what a dead one held is let go. */
+static void tell_alive(struct service *service, uint64_t now_ms)
+{
+	char node[24];
+	const char *values[] = {node, service->config->hostname};
+
+	if (service->alive_ms != 0 && now_ms - service->alive_ms < ALIVE_MS)
+		return;
+	snprintf(node, sizeof node, "%" PRIu64, service->node);
+	if (service->config->hostname != NULL && database_ready(service->quotas[0]) &&
+		database_query(service->quotas[0], QUERY_NODE_ALIVE, values, on_alive, NULL, 0))
+		service->alive_ms = now_ms;
+}
+
+void serve_quota_tick(struct service *service, uint64_t now_ms)
+{
+	tell_alive(service, now_ms);
+	tick(service, now_ms);
+}
+
+bool serve_quota_away(const struct service *service)
+{
+	for (size_t i = 0; i < TAKE_LANES; i++) {
+		if (service->quotas_ready[i])
+			return false;
+	}
+	return true;
 }
 
 /* Another one with each start: what an earlier one left is not mistaken for ours. */
@@ -55,7 +104,7 @@ bool serve_quota(struct service *service)
 	uint64_t expire_ms =
 		(uint64_t)service->config->timeouts.transaction_ms + TAKE_EXPIRE_MORE_MS;
 	struct quota_settings settings = {
-		.wake = wake,
+		.wake = serve_quota_wake,
 		.taken = serve_taken,
 		.returned = serve_returned,
 		.arg = service,
@@ -69,16 +118,19 @@ bool serve_quota(struct service *service)
 		settings.lanes[i] = (struct take_lane){database_query, service->quotas[i]};
 	service->quota_due = evtimer_new(service->base, on_due, service);
 	service->refusals = quota_memory_new();
+	service->burst = burst_new();
 	service->transactions = transactions_new(expire_ms, serve_give_back, serve_keep, service);
 	service->quota = quota_new(&settings);
-	return service->quota_due != NULL && service->refusals != NULL &&
-	       service->transactions != NULL && service->quota != NULL;
+	return serve_holds(service) && service->quota_due != NULL && service->refusals != NULL &&
+	       service->burst != NULL && service->transactions != NULL && service->quota != NULL;
 }
 
 void serve_quota_destroy(struct service *service)
 {
 	quota_destroy(&service->quota);
 	quota_memory_destroy(&service->refusals);
+	burst_destroy(&service->burst);
+	holds_destroy(&service->holds);
 	transactions_destroy(&service->transactions);
 	if (service->quota_due != NULL)
 		event_free(service->quota_due);

@@ -18,8 +18,9 @@ enum { REVOKED_STALE = 1 };
 
 struct login_slot {
 	struct authenticate *authenticate;
-	uint64_t token; /* 0: the verdict comes before authenticate_start() returns */
+	uint64_t token; /* 0: decided */
 	struct address_key client;
+	struct ipc_auth_verdict *verdict; /* OK, and waits for its session; NULL: not yet */
 };
 
 /* ----------------------------------------------------------------- sessions */
@@ -68,6 +69,21 @@ static struct session *session_new(
 	return session;
 }
 
+/* Of one that is there already: it counts, and is not ended for it. */
+static struct session *session_attach(
+	struct peer *peer, uint64_t id, const struct ipc_session *announced)
+{
+	struct holds *holds = peer->service->holds;
+	struct session *session = NULL;
+
+	if (!holds_add(holds, announced->account))
+		return NULL;
+	session = session_new(peer, id, announced);
+	if (session == NULL)
+		holds_end(holds, announced->account);
+	return session;
+}
+
 static void session_end(struct peer *peer, uint64_t id)
 {
 	struct session *session = idmap_take(peer->sessions, id);
@@ -75,6 +91,7 @@ static void session_end(struct peer *peer, uint64_t id)
 	if (session == NULL)
 		return;
 	live_remove(peer->service->live, &session->live);
+	holds_end(peer->service->holds, session->account);
 	session_forget_message(peer, session);
 	free(session);
 }
@@ -107,7 +124,11 @@ bool session_holds(struct session *session, const struct account *account)
 /* ------------------------------------------------------------------ log-ins */
 static void login_end(struct peer *peer, uint64_t id)
 {
-	free(idmap_take(peer->logins, id));
+	struct login_slot *slot = idmap_take(peer->logins, id);
+
+	if (slot != NULL)
+		free(slot->verdict);
+	free(slot);
 }
 
 static void send_verdict(struct peer *peer, uint64_t id, const struct ipc_auth_verdict *verdict)
@@ -115,11 +136,17 @@ static void send_verdict(struct peer *peer, uint64_t id, const struct ipc_auth_v
 	channel_send(peer->channel, IPC_AUTH_VERDICT, id, verdict, sizeof *verdict);
 }
 
-/* NULL: there is no room. */
-static struct session *begin_session(
-	struct peer *peer, uint64_t id, const struct ipc_auth_verdict *verdict)
+const struct ipc_auth_verdict *login_verdict(const struct peer *peer, uint64_t id)
 {
 	const struct login_slot *slot = idmap_get(peer->logins, id);
+
+	return slot == NULL ? NULL : slot->verdict;
+}
+
+/* NULL: there is no room. */
+static struct session *session_of(struct peer *peer, uint64_t id, const struct login_slot *slot)
+{
+	const struct ipc_auth_verdict *verdict = slot->verdict;
 	struct ipc_session as = {
 		.client = slot->client,
 		.account = verdict->account,
@@ -136,24 +163,46 @@ static struct session *begin_session(
 	return session_new(peer, id, &as);
 }
 
+bool session_begin(struct peer *peer, uint64_t id, enum ipc_auth_result result)
+{
+	struct ipc_auth_verdict refused = {.result = (uint8_t)result};
+	const struct login_slot *slot = idmap_get(peer->logins, id);
+	struct session *session = NULL;
+
+	if (slot == NULL || slot->verdict == NULL)
+		return false;
+	if (result == IPC_AUTH_OK) {
+		session = session_of(peer, id, slot);
+		refused.result = IPC_AUTH_UNAVAILABLE;
+	}
+	send_verdict(peer, id, session == NULL ? &refused : slot->verdict);
+	login_end(peer, id);
+	/* The row may have changed while the password was being hashed. */
+	if (session != NULL)
+		live_verify(peer->service->live, &session->live, clock_monotonic_ms());
+	return session != NULL;
+}
+
 void serve_verdict(uint64_t number, uint64_t id, const struct ipc_auth_verdict *verdict, void *arg)
 {
 	static const struct ipc_auth_verdict unavailable = {.result = IPC_AUTH_UNAVAILABLE};
 	struct peer *peer = peer_find(arg, number);
-	struct session *session = NULL;
+	struct login_slot *slot = peer == NULL ? NULL : idmap_get(peer->logins, id);
 
 	if (peer == NULL)
 		return;
-	if (verdict->result == IPC_AUTH_OK) {
-		session = begin_session(peer, id, verdict);
-		if (session == NULL)
-			verdict = &unavailable;
+	if (slot != NULL && verdict->result == IPC_AUTH_OK) {
+		slot->token = 0;
+		slot->verdict = malloc(sizeof *slot->verdict);
+		if (slot->verdict != NULL) {
+			*slot->verdict = *verdict;
+			serve_hold(peer, id, slot->verdict);
+			return;
+		}
+		verdict = &unavailable;
 	}
 	login_end(peer, id);
 	send_verdict(peer, id, verdict);
-	/* The row may have changed while the password was being hashed. */
-	if (session != NULL)
-		live_verify(peer->service->live, &session->live, clock_monotonic_ms());
 }
 
 void serve_auth_request(struct peer *peer, uint64_t id, const void *payload)
@@ -178,7 +227,7 @@ void serve_auth_request(struct peer *peer, uint64_t id, const void *payload)
 	uint64_t token = authenticate_start(
 		authenticate, peer->index, peer->number, id, payload, clock_monotonic_ms());
 	if (token != 0)
-		slot->token = token; /* otherwise serve_verdict() has freed the slot */
+		slot->token = token; /* otherwise serve_verdict() has had the slot */
 }
 
 void serve_auth_cancel(struct peer *peer, uint64_t id, const void *payload)
@@ -231,7 +280,7 @@ void serve_attach_session(struct peer *peer, uint64_t id, const void *payload)
 	if (!peer->attached && announced->login_len != 0 &&
 		(announced->credential == 0 || credential_number_valid(announced->credential)) &&
 		memchr(announced->login, 0, announced->login_len) == NULL)
-		session = session_new(peer, id, announced);
+		session = session_attach(peer, id, announced);
 	/* While the database is away it stays unchecked; its next MAIL looks again. */
 	if (session != NULL)
 		live_verify(peer->service->live, &session->live, clock_monotonic_ms());
@@ -260,6 +309,7 @@ static void free_login(uint64_t id, void *value, void *arg)
 	(void)id;
 	(void)arg;
 	authenticate_cancel(slot->authenticate, slot->token);
+	free(slot->verdict);
 	free(slot);
 }
 

@@ -6,6 +6,8 @@
 #include "common/counters.h"
 #include "common/log.h"
 
+#include <string.h>
+
 /* ------------------------------------------------------------------ answers */
 static enum ipc_policy policy_of(enum quota_answer answer)
 {
@@ -89,6 +91,9 @@ void serve_taken(const struct quota_result *result, void *arg)
 		known = transactions_refused(service->transactions, token, &take, &next);
 	if (!known)
 		return;
+	if (result->answer != QUOTA_GRANTED && result->wanted->messages > 0)
+		burst_give_back(service->burst, take.account, take.messages, take.recipients,
+			take.burst_ms);
 	count_take(result);
 	/* A new channel of the same proxy does not wait for this answer. */
 	struct peer *peer = peer_find(service, take.peer);
@@ -106,6 +111,12 @@ void serve_taken(const struct quota_result *result, void *arg)
 }
 
 /* ---------------------------------------------------------------- questions */
+static void burst_return(struct service *service, const struct take *take)
+{
+	burst_give_back(
+		service->burst, take->account, take->messages, take->recipients, take->burst_ms);
+}
+
 static void refuse(struct peer *peer, uint64_t id, enum ipc_policy policy)
 {
 	peer_send_policy(peer, IPC_TAKE_VERDICT, id, policy, NULL);
@@ -130,6 +141,8 @@ static void ask(struct peer *peer, const struct session *session, const struct t
 	peer->requests--;
 	if (!transactions_refused(service->transactions, take->token, &gone, &next))
 		panic("a take that was just begun is gone");
+	if (wanted->messages > 0)
+		burst_return(service, take);
 	refuse(peer, take->id, IPC_POLICY_UNAVAILABLE);
 }
 
@@ -147,6 +160,68 @@ static void ask_more(struct peer *peer, const struct session *session, uint64_t 
 		ask(peer, session, &take, &wanted);
 }
 
+/* Of a minute, on this node; false: it is refused. */
+static bool fits_burst(struct peer *peer, const struct session *session, struct take *take)
+{
+	struct service *service = peer->service;
+	uint64_t now_ms = clock_monotonic_ms();
+	struct burst_refusal refusal = {.meter = ""};
+	struct query_quota_row row = {.result = QUERY_QUOTA_REFUSED};
+	enum burst_answer answer = burst_take(service->burst, take->account, &session->meters,
+		take->messages, take->recipients, now_ms, &refusal);
+
+	switch (answer) {
+	case BURST_FITS:
+		take->burst_ms = now_ms;
+		return true;
+	case BURST_CROWDED:
+		refuse(peer, take->id, IPC_POLICY_UNAVAILABLE);
+		return false;
+	case BURST_FULL:
+	case BURST_NEVER:
+		break;
+	}
+	row.limit = refusal.limit;
+	row.used = refusal.used;
+	row.reset_s = answer == BURST_NEVER ? 0 : (clock_wall_ms() + refusal.in_ms + 999) / 1000;
+	row.meter_len = (uint8_t)strlen(refusal.meter);
+	memcpy(row.meter, refusal.meter, row.meter_len);
+	counter_add(COUNTER_BURSTS_REFUSED, take->messages);
+	counter_add(COUNTER_TAKES_REFUSED, take->messages);
+	peer_send_policy(peer, IPC_TAKE_VERDICT, take->id,
+		answer == BURST_NEVER ? IPC_POLICY_LIMIT_NEVER : IPC_POLICY_LIMIT, &row);
+	return false;
+}
+
+static void begin_take(
+	struct peer *peer, struct session *session, struct take *take, uint64_t bytes)
+{
+	struct take_wanted wanted = {
+		.bytes = bytes,
+		.messages = take->messages,
+		.recipients = take->recipients,
+	};
+
+	if (!session_take_recipients(peer, session, take->id, take->recipients, &take->whom) ||
+		!peer_has_room(peer)) {
+		recipients_unref(&take->whom);
+		refuse(peer, take->id, IPC_POLICY_UNAVAILABLE);
+		return;
+	}
+	if (!fits_burst(peer, session, take)) {
+		recipients_unref(&take->whom);
+		return;
+	}
+	if (!transactions_begin(peer->service->transactions, take, clock_monotonic_ms())) {
+		burst_return(peer->service, take);
+		recipients_unref(&take->whom);
+		refuse(peer, take->id, IPC_POLICY_UNAVAILABLE);
+		return;
+	}
+	wanted.whom = take->whom;
+	ask(peer, session, take, &wanted);
+}
+
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
 {
 	const struct ipc_take_request *request = payload;
@@ -156,11 +231,6 @@ void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
 		.peer = peer->number,
 		.id = id,
 		.session = request->session,
-		.messages = request->messages,
-		.recipients = request->recipients,
-	};
-	struct take_wanted wanted = {
-		.bytes = request->bytes,
 		.messages = request->messages,
 		.recipients = request->recipients,
 	};
@@ -175,31 +245,27 @@ void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
 	}
 	take.account = session->account;
 	take.credential = session->credential;
-	if (!session_take_recipients(peer, session, id, request->recipients, &take.whom) ||
-		!peer_has_room(peer) ||
-		!transactions_begin(peer->service->transactions, &take, clock_monotonic_ms())) {
-		recipients_unref(&take.whom);
-		refuse(peer, id, IPC_POLICY_UNAVAILABLE);
-		return;
-	}
-	wanted.whom = take.whom;
-	ask(peer, session, &take, &wanted);
+	begin_take(peer, session, &take, request->bytes);
 }
 
 /* --------------------------------------------------------------- give-backs */
 enum transaction_start serve_give_back(struct take *take, void *arg)
 {
 	struct service *service = arg;
+	enum transaction_start start = quota_give_back(service->quota, take, clock_monotonic_ms());
 
 	/* There may be room again. */
 	quota_memory_forget(service->refusals, take->account, take->credential);
-	return quota_give_back(service->quota, take);
+	if (start == TRANSACTION_AT_ONCE)
+		burst_return(service, take);
+	return start;
 }
 
 void serve_keep(const struct take *take, void *arg)
 {
-	(void)take;
-	(void)arg;
+	struct service *service = arg;
+
+	quota_keep(service->quota, take);
 }
 
 void serve_returned(enum transaction_returned returned, void *arg, uint64_t token)
@@ -208,6 +274,11 @@ void serve_returned(enum transaction_returned returned, void *arg, uint64_t toke
 	struct take take;
 	enum transaction_next next;
 
-	if (transactions_returned(service->transactions, token, returned, &take, &next))
-		serve_outcome_answer(service, &take, next);
+	if (!transactions_returned(service->transactions, token, returned, &take, &next))
+		return;
+	if (returned == TRANSACTION_RETURNED) {
+		quota_returned_one(service->quota, &take);
+		burst_return(service, &take);
+	}
+	serve_outcome_answer(service, &take, next);
 }

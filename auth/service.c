@@ -388,6 +388,7 @@ void service_destroy(struct service **pointer)
 void service_tick(struct service *service, uint64_t now_ms)
 {
 	transactions_sweep(service->transactions, now_ms);
+	serve_quota_tick(service, now_ms);
 	live_tick(service->live, now_ms);
 	credential_uses_tick(service->uses, now_ms);
 	refusals_tick(service->refused);
@@ -411,8 +412,10 @@ bool service_is_idle(struct service *service, uint64_t now_ms)
 		service->alone_since_ms = now_ms;
 	/* No proxy comes back: what it left open is settled now. */
 	transactions_sweep(service->transactions, now_ms + TRANSACTION_GRACE_MS);
+	quota_changed_all(service->quota, now_ms); /* what is leased goes back */
+	quota_tick(service->quota, now_ms);
 	if (now_ms - service->alone_since_ms >= SETTLE_MS)
 		return true;
-	return transactions_count(service->transactions) == 0 &&
+	return transactions_count(service->transactions) == 0 && quota_idle(service->quota) &&
 	       serve_guard_settled(service, now_ms);
 }
