@@ -95,7 +95,7 @@ struct service {
 	struct quota *quota;
 	struct event *quota_due; /* quota_tick() */
 	uint64_t quota_due_ms;   /* 0: not wanted */
-	struct quota_memory *refusals;
+	struct quota_memory *known_empty;
 	struct burst *burst;
 	struct holds *holds;
 	uint64_t alive_ms; /* when the database was told last that this node lives */

@@ -22,7 +22,7 @@ static void on_everything(void *arg)
 	struct service *service = arg;
 
 	quota_changed_all(service->quota, clock_monotonic_ms());
-	quota_memory_forget_all(service->refusals);
+	quota_memory_forget_all(service->known_empty);
 	row_cache_changed_all(service->accounts);
 	row_cache_changed_all(service->credentials);
 	live_changed_all(service->live, clock_monotonic_ms());
@@ -35,7 +35,7 @@ static void on_credential(uint64_t id, void *arg)
 	struct service *service = arg;
 
 	row_cache_changed(service->credentials, id);
-	quota_memory_forget(service->refusals, 0, id);
+	quota_memory_forget(service->known_empty, 0, id);
 }
 
 static void on_account(uint64_t id, void *arg)
@@ -44,7 +44,7 @@ static void on_account(uint64_t id, void *arg)
 
 	row_cache_changed(service->accounts, id);
 	quota_changed(service->quota, id, clock_monotonic_ms());
-	quota_memory_forget(service->refusals, id, 0);
+	quota_memory_forget(service->known_empty, id, 0);
 	live_changed(service->live, id, clock_monotonic_ms());
 }
 

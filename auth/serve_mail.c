@@ -205,7 +205,7 @@ static void on_account(
 	} else if (session == NULL || !session_holds(session, account)) {
 		answer(service, request, IPC_POLICY_REVOKED, NULL);
 	} else if (request->kind == REQUEST_MAIL &&
-		   quota_memory_has(service->refusals, account->id, session->credential,
+		   quota_memory_has(service->known_empty, account->id, session->credential,
 			   account->version, clock_monotonic_ms(), &row)) {
 		counter_add(COUNTER_TAKES_REFUSED, 1);
 		answer(service, request, serve_limit_policy(&row), &row);

@@ -117,18 +117,18 @@ bool serve_quota(struct service *service)
 	for (size_t i = 0; i < TAKE_LANES; i++)
 		settings.lanes[i] = (struct take_lane){database_query, service->quotas[i]};
 	service->quota_due = evtimer_new(service->base, on_due, service);
-	service->refusals = quota_memory_new();
+	service->known_empty = quota_memory_new();
 	service->burst = burst_new();
 	service->transactions = transactions_new(expire_ms, serve_give_back, serve_keep, service);
 	service->quota = quota_new(&settings);
-	return serve_holds(service) && service->quota_due != NULL && service->refusals != NULL &&
+	return serve_holds(service) && service->quota_due != NULL && service->known_empty != NULL &&
 	       service->burst != NULL && service->transactions != NULL && service->quota != NULL;
 }
 
 void serve_quota_destroy(struct service *service)
 {
 	quota_destroy(&service->quota);
-	quota_memory_destroy(&service->refusals);
+	quota_memory_destroy(&service->known_empty);
 	burst_destroy(&service->burst);
 	holds_destroy(&service->holds);
 	transactions_destroy(&service->transactions);

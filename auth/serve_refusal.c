@@ -63,6 +63,8 @@ void serve_refused(struct service *service, const struct session *session, uint6
 	}
 	if (row != NULL) {
 		refusal.limit = row->limit;
+		refusal.used = row->used;
+		refusal.used_known = true;
 		refusal.reset_s = row->reset_s;
 		refusal.meter_len = row->meter_len;
 		memcpy(refusal.meter, row->meter, row->meter_len);

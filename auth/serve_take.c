@@ -61,7 +61,7 @@ static void learn(
 	if (result->answer == QUOTA_REVOKED)
 		row_cache_forget(service->accounts, session->login, session->login_len);
 	if (is_refusal(result->answer) && wanted->messages == 1)
-		quota_memory_put(service->refusals, wanted->account, wanted->credential,
+		quota_memory_put(service->known_empty, wanted->account, wanted->credential,
 			session->version, wanted->recipients, result->row, clock_monotonic_ms(),
 			clock_wall_ms() / 1000);
 	if (result->answer == QUOTA_GRANTED && result->row != NULL && result->row->warned_len > 0)
@@ -188,6 +188,8 @@ static bool fits_burst(struct peer *peer, const struct session *session, struct 
 	memcpy(row.meter, refusal.meter, row.meter_len);
 	counter_add(COUNTER_BURSTS_REFUSED, take->messages);
 	counter_add(COUNTER_TAKES_REFUSED, take->messages);
+	serve_refused(service, session, take->id, REFUSAL_BURST, answer == BURST_NEVER ? 550 : 450,
+		NULL, &row);
 	peer_send_policy(peer, IPC_TAKE_VERDICT, take->id,
 		answer == BURST_NEVER ? IPC_POLICY_LIMIT_NEVER : IPC_POLICY_LIMIT, &row);
 	return false;
@@ -255,7 +257,7 @@ enum transaction_start serve_give_back(struct take *take, void *arg)
 	enum transaction_start start = quota_give_back(service->quota, take, clock_monotonic_ms());
 
 	/* There may be room again. */
-	quota_memory_forget(service->refusals, take->account, take->credential);
+	quota_memory_forget(service->known_empty, take->account, take->credential);
 	if (start == TRANSACTION_AT_ONCE)
 		burst_return(service, take);
 	return start;
