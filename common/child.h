@@ -51,6 +51,7 @@ struct child_confinement {
 enum child_syscalls {           /* which system calls remain after child_confine() */
 	CHILD_SYSCALLS_COMPUTE, /* hash: read, write, memory, exit */
 	CHILD_SYSCALLS_NETWORK, /* the others: no exec, no ptrace, no opening of files */
+	CHILD_SYSCALLS_SPOOL,   /* auth: besides, threads, and to place octets in open files */
 };
 
 /*

@@ -388,6 +388,7 @@ void config_free(struct config **pointer)
 	free(config->runtime_directory);
 	free(config->database_dsn_file);
 	free(config->log.file);
+	free(config->spool.directory);
 	for (size_t i = 0; i < config->header.strip_count; i++)
 		free(config->header.strip[i]);
 	for (size_t i = 0; i < config->pepper_count; i++)

@@ -110,6 +110,12 @@ struct config_limits_set {
 	uint64_t memory_bytes;               /* of all queued bytes of one worker; 0: none */
 };
 
+/* When an intent counts as recorded. */
+enum spool_sync {
+	SPOOL_SYNC_DISK, /* on the disk: it survives a power cut */
+	SPOOL_SYNC_OS,   /* written: it survives the end of every process */
+};
+
 /* Log-ins while the database is away. */
 enum password_outage {
 	PASSWORD_OUTAGE_DEFER,  /* 454, all of them */
@@ -142,6 +148,12 @@ struct config_guard { /* against guessing; see docs/guard.md */
 	unsigned block_ms; /* the first block of a network; each further one is twice as long */
 	unsigned block_max_ms;
 	unsigned remember_ms; /* where an account has logged in */
+};
+
+struct config_spool { /* what became of messages, until the database has it */
+	char *directory;
+	uint64_t size_bytes;
+	enum spool_sync sync;
 };
 
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_FILE };
@@ -182,6 +194,7 @@ struct config {
 	struct config_log log;
 	struct config_password password;
 	struct config_guard guard;
+	struct config_spool spool;
 	struct config_timeouts timeouts;
 	struct config_limits_set limits;
 	struct config_trace trace;

@@ -29,6 +29,7 @@ const struct config_section config_sections[CONFIG_SECTION_COUNT] = {
 	[CONFIG_SECTION_PASSWORD] = {.name = "password"},
 	[CONFIG_SECTION_CREDENTIAL] = {.name = "credential"},
 	[CONFIG_SECTION_GUARD] = {.name = "guard"},
+	[CONFIG_SECTION_SPOOL] = {.name = "spool"},
 	[CONFIG_SECTION_TIMEOUTS] = {.name = "timeouts"},
 	[CONFIG_SECTION_LIMITS] = {.name = "limits"},
 	[CONFIG_SECTION_TRACE] = {.name = "trace"},
@@ -59,6 +60,8 @@ static const struct config_word log_levels[] = {{"error", LOG_ERROR}, {"warning"
 	{"info", LOG_INFO}, {"debug", LOG_DEBUG}, {NULL, 0}};
 static const struct config_word outages[] = {
 	{"defer", PASSWORD_OUTAGE_DEFER}, {"cached", PASSWORD_OUTAGE_CACHED}, {NULL, 0}};
+static const struct config_word syncs[] = {
+	{"disk", SPOOL_SYNC_DISK}, {"os", SPOOL_SYNC_OS}, {NULL, 0}};
 static const struct config_word identities[] = {{"none", BACKEND_IDENTITY_NONE}, {NULL, 0}};
 
 /* Designators, so that a row says only what it has. */
@@ -129,6 +132,10 @@ const struct config_option config_options[] = {
 		RANGE(S, 720 * H)),
 	ROW(GUARD, "remember", DURATION, config, guard.remember_ms, DEFAULT("720h"),
 		RANGE(M, 1000 * H)),
+
+	ROW(SPOOL, "directory", PATH, config, spool.directory, DEFAULT("/var/lib/postern")),
+	ROW(SPOOL, "size", SIZE, config, spool.size_bytes, DEFAULT("256MiB"), RANGE(MIB, 16 * GIB)),
+	ROW(SPOOL, "sync", CHOICE, config, spool.sync, DEFAULT("disk"), WORDS(syncs)),
 
 	ROW(CREDENTIAL, "pepper", PEPPERS, config, pepper_files),
 

@@ -125,6 +125,8 @@ static int build(struct house *house, int *lock_out)
 	*lock_out = runtime_lock(config, stderr);
 	if (*lock_out == -1)
 		return EX_UNAVAILABLE;
+	if (!runtime_make_spool(config, stderr))
+		return EX_CANTCREAT;
 	if (house->root && !runtime_make_empty(config, house->empty_directory,
 				   sizeof house->empty_directory, stderr))
 		return EX_CANTCREAT;

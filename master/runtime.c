@@ -57,6 +57,19 @@ bool runtime_make_directory(const struct config *config, bool root, FILE *err)
 	       (!root || is_roots(config->runtime_directory, err));
 }
 
+bool runtime_make_spool(const struct config *config, FILE *err)
+{
+	const char *path = config->spool.directory;
+
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return true;
+	fprintf(err,
+		"spool.directory: cannot make %s: %s; make it, for the user that starts postern "
+		"alone (mode 700), or name another\n",
+		path, strerror(errno));
+	return false;
+}
+
 static bool is_empty(const char *path)
 {
 	DIR *directory = opendir(path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The master's files: the runtime directory, the empty directory in it that children have as their
- * root, the pid file with its lock, the log.
+ * root, the pid file with its lock, the log; and the spool's directory, whose files are auth's.
  */
 #ifndef MASTER_RUNTIME_H
 #define MASTER_RUNTIME_H
@@ -17,6 +17,12 @@
  */
 bool runtime_make_directory(const struct config *config, bool root, FILE *err)
 	__attribute__((warn_unused_result));
+
+/*
+ * Makes config->spool.directory (0700, of the user that starts postern) where it is missing; its
+ * parent must exist.  auth looks at it when it opens it.
+ */
+bool runtime_make_spool(const struct config *config, FILE *err) __attribute__((warn_unused_result));
 
 /* Makes and checks "empty" in it: root's, 0755, nothing inside.  path_out gets its path. */
 bool runtime_make_empty(const struct config *config, char *path_out, size_t size, FILE *err)

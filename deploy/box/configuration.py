@@ -73,6 +73,7 @@ def make(layout, *, ports, dsn, pepper, backend, as_root):
     """The sandbox's own settings; ports: smtps, submission, admin, ipv6."""
     conf = Configuration()
     conf.section("").update(hostname="submit.example.test", workers=2, runtime_directory=layout.path("run"))
+    conf.section("spool").update(directory=layout.path("spool"))
     if as_root:
         conf.section("users").update(USERS)
     conf.section("log").update(file=layout.path("log", "postern.log"), level="debug")

@@ -5,6 +5,7 @@
     pepper               the key of generated credentials
     tls/ mail/ log/      certificates, captured messages, logs
     run/ pids/           Postern's runtime directory; which processes were started
+    spool/               Postern's spool
     postgres/            data and socket (or a link, see private_directory())
     postfix/             with --backend postfix
 """
