@@ -3,12 +3,14 @@
  * The auth process: what it does before it is confined, its loop and its end.
  *
  * Before confinement: everything that libpq and OpenSSL would read from files, the host names of
- * the database, and the choice of the root directory (dsn.h).  Afterwards it opens no file again.
+ * the database, the choice of the root directory (dsn.h), and the spool's files.  Afterwards it
+ * opens no file again.
  */
 #include "auth/auth_main.h"
 
 #include "auth/dsn.h"
 #include "auth/service.h"
+#include "auth/spool_files.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/secret.h"
@@ -27,6 +29,7 @@ struct auth {
 	struct child *child;
 	struct service *service;
 	struct credential_keys *keys;
+	struct spool_files spool;
 	uint64_t drain_until_ms; /* 0: serving */
 };
 
@@ -105,12 +108,21 @@ static bool open_all(struct auth *auth, const struct dsn *dsn)
 	auth->base = event_base_new();
 	if (auth->base == NULL)
 		return fatal("no event loop");
-	auth->service = service_new(auth->base, auth->start, dsn, auth->keys);
+	auth->service = service_new(auth->base, auth->start, dsn, auth->keys, &auth->spool);
 	if (auth->service == NULL)
 		return fatal("out of memory, or password.memory and password.passes are out of "
-			     "range");
+			     "range, or the spool cannot be used");
 	auth->child = child_attach(auth->base, auth->start, &events, auth);
 	return auth->child != NULL || fatal("no memory for the control socket");
+}
+
+static bool open_spool(struct auth *auth)
+{
+	char err[512];
+
+	return spool_files_open(
+		       &auth->spool, auth->start->config->spool.directory, err, sizeof err) ||
+	       fatal(err);
 }
 
 int auth_main(const struct child_start *start)
@@ -122,11 +134,13 @@ int auth_main(const struct child_start *start)
 		return EX_OSERR;
 	auth.keys = credential_keys_new(start->config->peppers, start->config->pepper_count);
 	struct dsn *dsn = read_dsn(start); /* and forgets the secrets of the configuration */
-	if (auth.keys == NULL || dsn == NULL) {
+	if (auth.keys == NULL || dsn == NULL || !open_spool(&auth)) {
 		credential_keys_destroy(&auth.keys);
-		return dsn == NULL ? EX_CONFIG : EX_OSERR;
+		status = dsn == NULL ? EX_CONFIG : EX_OSERR;
+		dsn_destroy(&dsn);
+		return status;
 	}
-	child_confine(start, CHILD_SYSCALLS_NETWORK,
+	child_confine(start, CHILD_SYSCALLS_SPOOL,
 		dsn->socket_directory[0] == '\0' ? NULL : dsn->socket_directory);
 	if (open_all(&auth, dsn)) {
 		/* Serving does not wait for the database: until it is there the answer is 454. */
@@ -135,6 +149,7 @@ int auth_main(const struct child_start *start)
 	}
 	child_detach(&auth.child);
 	service_destroy(&auth.service);
+	spool_files_close(&auth.spool);
 	if (auth.base != NULL)
 		event_base_free(auth.base);
 	dsn_destroy(&dsn);

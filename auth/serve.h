@@ -22,6 +22,7 @@
 #include "auth/quota_memory.h"
 #include "auth/refusals.h"
 #include "auth/service.h"
+#include "auth/spool.h"
 #include "auth/transaction.h"
 #include "common/channel.h"
 #include "common/idmap.h"
@@ -80,7 +81,8 @@ struct service {
 	struct idmap *requests; /* struct request by its number */
 	struct database *lookups, *quotas[TAKE_LANES];
 	bool lookups_ready, quotas_ready[TAKE_LANES];
-	uint64_t node; /* this auth, among all that the database knows */
+	uint64_t node; /* this one, among all that the database knows */
+	uint64_t boot; /* of its spool: no call has the number of an earlier one */
 	struct feed *feed;
 	struct row_cache *accounts;
 	struct row_cache *credentials;
@@ -101,9 +103,12 @@ struct service {
 	uint64_t alive_ms; /* when the database was told last that this node lives */
 	struct transactions *transactions;
 	struct refusals *refused;
+	struct spool *spool;
 	struct event *pool_tick;
 	uint64_t alone_since_ms; /* draining: when the last proxy left; 0: not yet */
 };
+
+enum { TAKE_EXPIRE_MORE_MS = 3600 * 1000 }; /* after the transaction's own deadline */
 
 /* service.c */
 struct peer *peer_find(const struct service *service, uint64_t number); /* NULL: gone */
@@ -195,9 +200,24 @@ void serve_policy_refused(struct service *service, const struct session *session
 void serve_intent(struct peer *peer, uint64_t id, const void *payload);
 void serve_outcome(struct peer *peer, uint64_t id, const void *payload);
 void serve_attach_transaction(struct peer *peer, uint64_t id, const void *payload);
+/* A take was granted: remembered on disk, so that it can be given back after a crash. */
+void serve_spool_taken(
+	struct service *service, const struct take *take, const struct take_grant *grant);
+/* Starts a give-back, once it is on disk that there is one: none is ever made twice. */
+enum transaction_start serve_recorded_give_back(struct take *take, void *service);
+/* What an earlier process had open is open again. */
+void serve_outcome_restore(struct service *service);
 /* Tells the proxy that waits for it what its outcome came to; NOTHING and WAIT tell nobody. */
 void serve_outcome_answer(
 	struct service *service, const struct take *take, enum transaction_next next);
+
+/* serve_books.c: the spool, and what takes it into the books */
+bool serve_books(struct service *service, const struct dsn *dsn, const struct spool_files *files)
+	__attribute__((warn_unused_result));
+void serve_books_destroy(struct service *service);
+void serve_books_tick(struct service *service, uint64_t now_ms);
+/* Draining: closes what is left; false: it is still on its way into the books. */
+bool serve_books_settled(struct service *service);
 
 /* serve_take.c: limits */
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload);
@@ -214,6 +234,7 @@ void session_sends_as(struct session *session, const uint8_t *sender, size_t len
 void session_forget_message(struct peer *peer, struct session *session);
 
 /* serve_quota.c: what decides takes, put together */
+uint64_t service_take_expires_ms(const struct config *config); /* an open take without news */
 bool serve_quota(struct service *service) __attribute__((warn_unused_result));
 void serve_quota_destroy(struct service *service);
 void serve_quota_lane(struct service *service, size_t lane, bool ready);

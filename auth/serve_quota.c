@@ -6,14 +6,18 @@
 #include "common/counters.h"
 
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
-	TAKE_EXPIRE_MORE_MS = 3600000, /* after the transaction's own deadline */
 	ALIVE_MS = 10 * 1000,
-	SEQ_SHIFT = 20, /* a million calls a millisecond do not overtake the clock */
+	SEQ_SHIFT = 40, /* so many calls between two starts */
 };
+
+uint64_t service_take_expires_ms(const struct config *config)
+{
+	return (uint64_t)config->timeouts.transaction_ms + TAKE_EXPIRE_MORE_MS;
+}
 
 static void tick(struct service *service, uint64_t now_ms)
 {
@@ -84,15 +88,6 @@ bool serve_quota_away(const struct service *service)
 	return true;
 }
 
-/* Another one with each start: what an earlier one left is not mistaken for ours. */
-static uint64_t random_node(void)
-{
-	uint64_t node;
-
-	randombytes_buf(&node, sizeof node);
-	return (node >> 1) | 1;
-}
-
 void serve_quota_lane(struct service *service, size_t lane, bool ready)
 {
 	if (service->quota != NULL)
@@ -101,8 +96,6 @@ void serve_quota_lane(struct service *service, size_t lane, bool ready)
 
 bool serve_quota(struct service *service)
 {
-	uint64_t expire_ms =
-		(uint64_t)service->config->timeouts.transaction_ms + TAKE_EXPIRE_MORE_MS;
 	struct quota_settings settings = {
 		.wake = serve_quota_wake,
 		.taken = serve_taken,
@@ -110,16 +103,15 @@ bool serve_quota(struct service *service)
 		.arg = service,
 	};
 
-	if (service->node == 0)
-		service->node = random_node();
 	settings.node = service->node;
-	settings.seq = clock_wall_ms() << SEQ_SHIFT; /* beyond those of the auth before */
+	settings.seq = service->boot << SEQ_SHIFT; /* beyond those of the auth before */
 	for (size_t i = 0; i < TAKE_LANES; i++)
 		settings.lanes[i] = (struct take_lane){database_query, service->quotas[i]};
 	service->quota_due = evtimer_new(service->base, on_due, service);
 	service->known_empty = quota_memory_new();
 	service->burst = burst_new();
-	service->transactions = transactions_new(expire_ms, serve_give_back, serve_keep, service);
+	service->transactions = transactions_new(service_take_expires_ms(service->config),
+		serve_recorded_give_back, serve_keep, service);
 	service->quota = quota_new(&settings);
 	return serve_holds(service) && service->quota_due != NULL && service->known_empty != NULL &&
 	       service->burst != NULL && service->transactions != NULL && service->quota != NULL;

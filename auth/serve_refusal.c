@@ -5,7 +5,6 @@
 #include "common/clock.h"
 
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,8 +32,6 @@ static bool write_refusals(char *const texts[REFUSALS_COLUMNS], void *arg)
 
 bool serve_refusals(struct service *service)
 {
-	randombytes_buf(&service->node, sizeof service->node);
-	service->node &= INT64_MAX;
 	service->refused = refusals_new(write_refusals, service);
 	return service->refused != NULL;
 }

@@ -95,6 +95,9 @@ void serve_taken(const struct quota_result *result, void *arg)
 		burst_give_back(service->burst, take.account, take.messages, take.recipients,
 			take.burst_ms);
 	count_take(result);
+	/* Else it is on its way back already. */
+	if (result->answer == QUOTA_GRANTED && next == TRANSACTION_NOTHING)
+		serve_spool_taken(service, &take, &result->grant);
 	/* A new channel of the same proxy does not wait for this answer. */
 	struct peer *peer = peer_find(service, take.peer);
 	if (peer != NULL) {

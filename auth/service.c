@@ -104,6 +104,7 @@ static void peer_lose(struct peer *peer, const char *reason)
 	log_end(&line);
 	service->peers[peer->index] = NULL;
 	transactions_detach(service->transactions, peer->index, clock_monotonic_ms());
+	spool_abandon(service->spool, peer->index, clock_monotonic_ms());
 	peer_destroy(peer);
 }
 
@@ -329,7 +330,7 @@ static bool open_accounts(struct service *service)
 }
 
 struct service *service_new(struct event_base *base, const struct child_start *start,
-	const struct dsn *dsn, const struct credential_keys *keys)
+	const struct dsn *dsn, const struct credential_keys *keys, const struct spool_files *files)
 {
 	static const struct timeval tick = {0, POOL_TICK_MS * 1000};
 	struct service *service = calloc(1, sizeof *service);
@@ -339,12 +340,15 @@ struct service *service_new(struct event_base *base, const struct child_start *s
 	service->base = base;
 	service->config = start->config;
 	service->keys = keys;
+	service->node = files->node;
+	service->boot = files->boot;
 	service->requests = idmap_new();
 	service->pool_tick = event_new(base, -1, EV_PERSIST, on_pool_tick, service);
 	if (service->requests == NULL || service->pool_tick == NULL || !open_accounts(service) ||
 		!serve_credentials(service) || !serve_refusals(service) ||
 		!open_databases(service, dsn) || !serve_live(service) ||
-		!serve_changes(service, dsn) || !serve_quota(service) || !serve_guard(service) ||
+		!serve_changes(service, dsn) || !serve_quota(service) ||
+		!serve_books(service, dsn, files) || !serve_guard(service) ||
 		!serve_login(service, start->workers) || event_add(service->pool_tick, &tick) == -1)
 		service_destroy(&service);
 	return service;
@@ -362,6 +366,8 @@ void service_destroy(struct service **pointer)
 			peer_destroy(service->peers[i]);
 		service->peers[i] = NULL;
 	}
+	/* While what it starts when it has written the rest is still there. */
+	serve_books_destroy(service);
 	/* The callbacks of queries still out find nobody to answer, but need the parts below. */
 	feed_close(&service->feed);
 	database_close(&service->lookups);
@@ -393,6 +399,7 @@ void service_tick(struct service *service, uint64_t now_ms)
 	credential_uses_tick(service->uses, now_ms);
 	refusals_tick(service->refused);
 	serve_guard_tick(service, now_ms);
+	serve_books_tick(service, now_ms);
 }
 
 static bool has_peers(const struct service *service)
@@ -417,5 +424,5 @@ bool service_is_idle(struct service *service, uint64_t now_ms)
 	if (now_ms - service->alone_since_ms >= SETTLE_MS)
 		return true;
 	return transactions_count(service->transactions) == 0 && quota_idle(service->quota) &&
-	       serve_guard_settled(service, now_ms);
+	       serve_books_settled(service) && serve_guard_settled(service, now_ms);
 }

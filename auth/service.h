@@ -11,6 +11,7 @@
 
 #include "auth/credential.h"
 #include "auth/dsn.h"
+#include "auth/spool_files.h"
 #include "common/child.h"
 
 #include <event2/event.h>
@@ -30,9 +31,10 @@ struct service;
 /* How many slots secret_slab_open() should have for this configuration. */
 size_t service_secrets(const struct config *config);
 
-/* dsn and keys stay the caller's and outlive it.  Starts connecting.  NULL: out of memory. */
+/* What it is given stays the caller's and outlives it.  Starts connecting.  NULL: out of memory, or
+ * no thread for the spool. */
 struct service *service_new(struct event_base *base, const struct child_start *start,
-	const struct dsn *dsn, const struct credential_keys *keys)
+	const struct dsn *dsn, const struct credential_keys *keys, const struct spool_files *files)
 	__attribute__((warn_unused_result));
 void service_destroy(struct service **service);
 

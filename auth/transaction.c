@@ -23,7 +23,7 @@ struct record {
 	bool decided;  /* an outcome that gives back came, and its sender waits for an answer */
 	bool more;     /* it was asked for once */
 	bool detached; /* its proxy has no channel */
-	uint64_t opened_ms, detached_ms;
+	uint64_t opened_ms, detached_ms, grace_ms;
 };
 
 struct transactions {
@@ -327,6 +327,7 @@ static void detach_one(uint64_t id, void *value, void *arg)
 	record->detached = true;
 	record->decided = false; /* who waited is gone */
 	record->detached_ms = visit->now_ms;
+	record->grace_ms = TRANSACTION_GRACE_MS;
 }
 
 void transactions_detach(struct transactions *t, unsigned proxy, uint64_t now_ms)
@@ -352,6 +353,34 @@ void transactions_attach(
 	if (taken && insert(t, take, TAKE_OPEN, now_ms) == NULL)
 		log_message(LOG_WARNING, "attach-refused", "proxy %u has too many open takes",
 			take->proxy);
+}
+
+bool transactions_restore(struct transactions *t, const struct take *take, bool intended,
+	uint64_t now_ms, uint64_t grace_ms)
+{
+	struct record *record = insert(t, take, intended ? TAKE_INTENDED : TAKE_OPEN, now_ms);
+
+	if (record == NULL)
+		return false;
+	record->refundable = true;
+	record->detached = true;
+	record->detached_ms = now_ms;
+	record->grace_ms = grace_ms;
+	return true;
+}
+
+struct take *transactions_returning(struct transactions *t, uint64_t token)
+{
+	struct record *record = idmap_get(t->tokens, token);
+
+	return record != NULL && record->state == TAKE_RETURNING ? &record->take : NULL;
+}
+
+const struct take *transactions_find(const struct transactions *t, unsigned proxy, uint64_t id)
+{
+	const struct record *record = find(t, proxy, id);
+
+	return record == NULL ? NULL : &record->take;
 }
 
 /* The grace is over: what was not intended never left, the rest may have. */
@@ -381,7 +410,7 @@ static void sweep_one(uint64_t token, void *value, void *arg)
 	struct transactions *t = visit->transactions;
 
 	(void)token;
-	if (record->detached && visit->now_ms - record->detached_ms >= TRANSACTION_GRACE_MS)
+	if (record->detached && visit->now_ms - record->detached_ms >= record->grace_ms)
 		end_detached(t, record, visit->now_ms);
 	else if (visit->now_ms - record->opened_ms >= t->expire_ms &&
 		 (record->state == TAKE_OPEN || record->state == TAKE_INTENDED))

@@ -6,8 +6,8 @@
  * promise that a take is given back at most once, and only when the message was certainly not
  * accepted.  What is uncertain stays charged.  Transactions are told apart by proxy and id: one
  * proxy cannot touch another's.  Does not talk to the database or to a proxy: the owner gives a
- * function that starts a give-back.  The intent is kept in memory; the spool on disk has an issue
- * of its own.  Time is a parameter.
+ * function that starts a give-back.  What must survive this process is the spool's.  Time is a
+ * parameter.
  */
 #ifndef AUTH_TRANSACTION_H
 #define AUTH_TRANSACTION_H
@@ -130,6 +130,21 @@ bool transactions_returned(struct transactions *transactions, uint64_t token,
 /* The proxy's channel is gone; its takes wait for transactions_attach(), or for the grace to pass.
  */
 void transactions_detach(struct transactions *transactions, unsigned proxy, uint64_t now_ms);
+
+/*
+ * A take that an earlier process was granted and told of on disk: it can be given back like one of
+ * our own, and waits for its proxy for grace_ms.  false: the id is in use, there are too many, or
+ * there is no memory: it stays charged.
+ */
+bool transactions_restore(struct transactions *transactions, const struct take *take, bool intended,
+	uint64_t now_ms, uint64_t grace_ms) __attribute__((warn_unused_result));
+
+/* The take whose give-back was STARTED; NULL: there is none. */
+struct take *transactions_returning(struct transactions *transactions, uint64_t token);
+
+/* What is known of it; NULL: nothing.  Valid until the next call. */
+const struct take *transactions_find(
+	const struct transactions *transactions, unsigned proxy, uint64_t id);
 
 /*
  * A proxy tells on a new channel what it has open.  A take that is remembered is its own again,

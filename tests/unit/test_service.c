@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/secret.h"
+#include "tests/unit/spool_fixture.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -29,12 +30,15 @@ static struct event_base *base;
 static struct service *service;
 static struct dsn *dsn;
 static struct credential_keys *keys;
+static struct spool_files files;
+static char spool_directory[] = "/tmp/postern-service-XXXXXX";
 static struct config config = {.password = {.memory_bytes = 8 << 20,
 				       .passes = 1,
 				       .memory_budget_bytes = 64 << 20,
 				       .queue = 16,
 				       .cache_entries = 16,
-				       .cache_ms = 1000}};
+				       .cache_ms = 1000},
+	.spool = {.size_bytes = 1 << 20, .sync = SPOOL_SYNC_OS}};
 static int proxies[2];
 
 static union {
@@ -124,7 +128,9 @@ static int setup(void **state)
 	keys = credential_keys_new(config.peppers, 0);
 	if (keys == NULL)
 		return 1;
-	service = service_new(base, &start, dsn, keys);
+	if (!spool_files_open(&files, spool_directory, err, sizeof err))
+		return 1;
+	service = service_new(base, &start, dsn, keys, &files);
 	if (service == NULL)
 		return 1;
 	attach(0);
@@ -138,6 +144,7 @@ static int teardown(void **state)
 	close(proxies[0]);
 	close(proxies[1]);
 	service_destroy(&service);
+	spool_files_close(&files);
 	credential_keys_destroy(&keys);
 	dsn_destroy(&dsn);
 	event_base_free(base);
@@ -627,10 +634,11 @@ int main(void)
 	};
 
 	signal(SIGPIPE, SIG_IGN);
-	if (sodium_init() == -1 || !secret_slab_open(16))
+	if (sodium_init() == -1 || mkdtemp(spool_directory) == NULL || !secret_slab_open(16))
 		return 1;
 	log_open("test", open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_FORMAT_LOGFMT, LOG_ERROR);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	secret_slab_close();
+	fixture_remove(spool_directory);
 	return failed;
 }
