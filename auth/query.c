@@ -87,6 +87,12 @@ const struct query_info query_info[QUERY_COUNT] = {
 		" $5::int8[], $6::int8[], $7::text[], $8::text[], $9::text[], $10::int4[],"
 		" $11::text[], $12::int8[], $13::int8[], $14::int8[])",
 		14},
+	[QUERY_USAGE_PUT] = {"usage_put",
+		"SELECT postern.usage_put($1::int8, $2::int8, $3::int8, $4::int8[], $5::int8[],"
+		" $6::int8[], $7::int8[], $8::text[], $9::int4[], $10::int8[], $11::text[],"
+		" $12::text[], $13::text[], $14::int8[], $15::int8[], $16::bool[])::bool",
+		16},
+	[QUERY_USAGE_MAINTAIN] = {"usage_maintain", "SELECT postern.usage_maintain()::bool", 0},
 };
 
 bool query_parse_contract(const PGresult *rows, int32_t *version_out)

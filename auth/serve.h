@@ -27,6 +27,8 @@
 #include "common/channel.h"
 #include "common/idmap.h"
 
+struct usage; /* usage.h */
+
 struct session {
 	struct live_session live;
 	uint64_t id, peer;            /* the proxy's number for it; of its channel */
@@ -104,6 +106,9 @@ struct service {
 	struct transactions *transactions;
 	struct refusals *refused;
 	struct spool *spool;
+	struct database *books; /* of usage_put() alone */
+	bool books_ready;
+	struct usage *usage;
 	struct event *pool_tick;
 	uint64_t alone_since_ms; /* draining: when the last proxy left; 0: not yet */
 };

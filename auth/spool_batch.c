@@ -209,12 +209,14 @@ struct reading {
 static void on_read(struct spool_job *job, void *arg)
 {
 	struct reading *reading = job->extra;
+	const struct spool *spool = arg;
 
-	(void)arg;
 	if (job->error != 0)
 		log_message(
 			LOG_ERROR, "spool-read", "file %u: %s", job->file, strerror(job->error));
-	reading->done(job->error == 0 ? job->bytes : NULL, job->len, reading->arg);
+	/* Who asked could do nothing with it any more. */
+	reading->done(
+		job->error == 0 && !spool->closing ? job->bytes : NULL, job->len, reading->arg);
 	free(reading);
 }
 
