@@ -79,5 +79,5 @@ void serve_books_tick(struct service *service, uint64_t now_ms)
 bool serve_books_settled(struct service *service)
 {
 	spool_close_batch(service->spool);
-	return !service->books_ready || !spool_has_waiting(service->spool);
+	return !service->books_ready || spool_waiting(service->spool) == 0;
 }

@@ -123,8 +123,8 @@ typedef void spool_batch_read_done(const uint8_t *bytes, size_t len, void *arg);
 bool spool_batch_read(struct spool *spool, const struct spool_batch *batch,
 	spool_batch_read_done *done, void *arg) __attribute__((warn_unused_result));
 
-/* Whether an outcome is not yet in the books. */
-bool spool_has_waiting(const struct spool *spool);
+/* Outcomes that are not in the books yet. */
+size_t spool_waiting(const struct spool *spool);
 /* Closes the batch that is being filled: draining. */
 void spool_close_batch(struct spool *spool);
 

@@ -242,7 +242,7 @@ bool spool_batch_read(
 	return true;
 }
 
-bool spool_has_waiting(const struct spool *spool)
+size_t spool_waiting(const struct spool *spool)
 {
-	return spool->waiting > 0;
+	return spool->waiting;
 }

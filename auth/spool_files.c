@@ -83,7 +83,8 @@ static int read_node(const struct opening *opening, struct spool_files *files)
 	text[n] = '\0';
 	errno = 0;
 	if (sscanf(text, "%" SCNu64 " %" SCNu64 "\n%n", &files->node, &files->boot, &end) != 2 ||
-		end != n || files->node == 0 || files->node > INT64_MAX || files->boot >= INT64_MAX)
+		end != n || text[n - 1] != '\n' || files->node == 0 || files->node > INT64_MAX ||
+		files->boot >= INT64_MAX)
 		return -1;
 	return 1;
 }
