@@ -239,8 +239,11 @@ enum spool_answer spool_intent(struct spool *spool, const struct spool_message *
 {
 	struct entry *entry = spool_find(spool, message->proxy, message->tid);
 
-	if (spool->closing || !spool_log_has_room(spool, now_ms) ||
-		spool_writer_count(spool->writer) >= SPOOL_QUEUE_MAX)
+	if (!spool_log_has_room(spool, now_ms)) {
+		spool_log_refused(spool);
+		return refuse();
+	}
+	if (spool->closing || spool_writer_count(spool->writer) >= SPOOL_QUEUE_MAX)
 		return refuse();
 	if (entry == NULL)
 		entry = spool_add(spool, message->proxy, message->tid, now_ms);

@@ -8,6 +8,7 @@
  */
 #include "auth/spool_state.h"
 
+#include "common/counters.h"
 #include "common/log.h"
 
 #include <stdlib.h>
@@ -62,6 +63,7 @@ static void extend(struct spool *spool, struct batch *batch, struct segment *seg
 	batch->to = to;
 	batch->id.count++;
 	spool->waiting++;
+	counter_set(COUNTER_SPOOL_WAITING, spool->waiting);
 }
 
 void spool_batch_added(struct spool *spool, struct batch *batch, const struct spool_job *job)
@@ -74,6 +76,7 @@ void spool_batch_remove(struct spool *spool, struct batch *batch)
 {
 	TAILQ_REMOVE(&spool->batches, batch, link);
 	spool->waiting -= batch->id.count;
+	counter_set(COUNTER_SPOOL_WAITING, spool->waiting);
 	spool_hold(&batch->segment, NULL);
 	free(batch);
 }

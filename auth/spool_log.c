@@ -272,6 +272,17 @@ static void log_room(
 	log_end(&line);
 }
 
+/* Told when the first message is refused, and again only when there was room meanwhile. */
+void spool_log_refused(struct spool *spool)
+{
+	if (spool->error != 0 || spool->told_full)
+		return;
+	spool->told_full = true;
+	log_room(spool, LOG_ERROR, "spool-full",
+		"messages are answered 451 until the database takes what is in it, or spool.size "
+		"is larger");
+}
+
 static void sound_alarms(struct spool *spool)
 {
 	uint64_t percent = spool->bytes * 100 / spool->settings.size_bytes;
@@ -283,20 +294,15 @@ static void sound_alarms(struct spool *spool)
 	} else if (percent < CALM_PERCENT) {
 		spool->alarmed = false;
 	}
-	bool full = !spool_log_has_room(spool, UINT64_MAX);
-	if (full && !spool->told_full)
-		log_room(spool, LOG_ERROR, "spool-full",
-			"messages are answered 451 until the database takes what is in it, or "
-			"spool.size is larger");
-	else if (!full && spool->told_full)
+	if (spool->told_full && percent < ALARM_PERCENT) {
+		spool->told_full = false;
 		log_room(spool, LOG_INFO, "spool-has-room", "messages are taken again");
-	spool->told_full = full;
+	}
 }
 
 void spool_log_tell(struct spool *spool)
 {
 	counter_set(COUNTER_SPOOL_BYTES, spool->bytes);
-	counter_set(COUNTER_SPOOL_WAITING, spool->waiting);
 	sound_alarms(spool);
 }
 

@@ -84,7 +84,8 @@ void spool_log_written(struct spool *spool, const struct spool_job *job);
 void spool_log_tick(struct spool *spool, uint64_t now_ms);
 void spool_log_release(struct spool *spool); /* empties what nobody needs */
 bool spool_log_has_room(const struct spool *spool, uint64_t now_ms);
-void spool_log_tell(struct spool *spool); /* gauges and alarms */
+void spool_log_refused(struct spool *spool); /* for want of room, or of a disk */
+void spool_log_tell(struct spool *spool);    /* gauges and alarms */
 void spool_carry(struct spool *spool, struct entry *entry, struct segment *from);
 
 /* spool_batch.c */
