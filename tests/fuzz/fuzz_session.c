@@ -27,6 +27,7 @@
 #include "proxy/stream.h"
 #include "proxy/transaction.h"
 #include "proxy/upstream.h"
+#include "tests/fuzz/session_auth.h"
 #include "tests/fuzz/session_peers.h"
 
 #include <errno.h>
