@@ -441,6 +441,7 @@ DECLARE
 	s take_subject;
 	people bigint[];
 	offset_now int := 0;
+	crossed boolean := false;
 BEGIN
 	FOR i IN 1..cardinality(subjects) LOOP
 		s := subjects[i];
@@ -470,6 +471,7 @@ BEGIN
 				END IF;
 				SELECT d.* INTO result, meter, meter_limit, used, reset_s, warned
 				FROM take_decide(sums, messages[i], recipients[i], bytes[i], people, slot) d;
+				crossed := crossed OR warned IS NOT NULL;
 			END IF;
 			IF result = 0 THEN
 				sums := take_grant(sums, messages[i], recipients[i], bytes[i], people, slot);
@@ -482,11 +484,10 @@ BEGIN
 	END LOOP;
 	PERFORM meters_add(subjects);
 	-- Above a line of warning the next top is another.
-	FOREACH s IN ARRAY subjects LOOP
-		IF s.warn IS NOT NULL THEN
-			UPDATE meter m SET stamp = 0 WHERE m.scope = s.scope AND m.id = s.id;
-		END IF;
-	END LOOP;
+	IF crossed THEN
+		UPDATE meter m SET stamp = 0 FROM unnest(subjects) u WHERE m.scope = u.scope AND m.id = u.id
+		AND u.warn IS NOT NULL;
+	END IF;
 END
 $$;
 
@@ -566,12 +567,14 @@ BEGIN
 END
 $$;
 
--- Locks the meters that are there, in their order.
+-- Locks the meters that are there, in their order; one alone is locked when it is written.
 CREATE FUNCTION meters_hold(subjects take_subject[]) RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM FROM meter m WHERE (m.scope, m.id) IN (SELECT s.scope, s.id FROM unnest(subjects) s)
-	ORDER BY m.scope, m.id FOR NO KEY UPDATE;
+	IF cardinality(subjects) > 1 THEN
+		PERFORM FROM meter m WHERE (m.scope, m.id) IN (SELECT s.scope, s.id FROM unnest(subjects) s)
+		ORDER BY m.scope, m.id FOR NO KEY UPDATE;
+	END IF;
 END
 $$;
 

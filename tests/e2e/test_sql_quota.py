@@ -148,6 +148,17 @@ def test_limits_count_at_once_when_they_change(db):
     assert db.take(account_id, 1, 1, NOW).result == 0
 
 
+def test_a_lower_limit_binds_a_meter_that_is_in_use(db):
+    account_id = db.account('{"messages_hour": 9}')
+    assert [db.take(account_id, 1, 1, NOW + second).result for second in (0, 150, 151)] == [0, 0, 0]
+    db.admin.execute("SELECT postern.limits_set(%s, %s)", (db.login(account_id), '{"messages_hour": 3}'))
+    assert db.take(account_id, 1, 1, NOW + 152)[:3] == (1, "messages per hour", 3)
+    db.admin.execute("SELECT postern.limits_set(%s, %s)", (db.login(account_id), '{"messages_hour": null}'))
+    db.admin.execute("SELECT postern.plan_set('lower', '{\"recipients_day\": 3}')")
+    db.admin.execute("SELECT postern.account_set_plan(%s, 'lower')", (db.login(account_id),))
+    assert db.take(account_id, 1, 1, NOW + 153)[:3] == (1, "recipients per day", 3)
+
+
 def test_disabled_or_gone_is_told(db):
     account_id = db.account()
     db.admin.execute("SELECT postern.account_set_enabled(%s, false)", (db.login(account_id),))

@@ -472,7 +472,7 @@ SQL = [
      "e2e test_sql_quota.py -k test_give_back_never_goes_below_zero"),
     ("sql: tops of limits that changed since", "sql/0014_takes.sql",
      "FILTER (WHERE l.stamp <> l.wanted)", "FILTER (WHERE false)",
-     "e2e test_sql_quota.py -k test_limits_count_at_once"),
+     "e2e test_sql_quota.py -k test_a_lower_limit_binds"),
     ("sql: meters are locked as they come", "sql/0014_takes.sql",
      "\t\t\tORDER BY m.scope, m.id\n\t\t\tFOR NO KEY UPDATE OF m", "\t\t\tORDER BY s.number DESC\n\t\t\tFOR NO KEY UPDATE OF m",
      "e2e test_sql_meters.py -k test_a_batch_locks_its_meters_in_order"),
