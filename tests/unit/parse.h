@@ -22,7 +22,7 @@ struct parse_case {
 /* A heap copy of exactly len octets (of 1, if len is 0); the caller frees it. */
 static inline char *parse_exact(const char *bytes, size_t len)
 {
-	char *copy = malloc(len > 0 ? len : 1);
+	char *copy = calloc(1, len > 0 ? len : 1);
 
 	if (copy == NULL)
 		abort();
