@@ -84,8 +84,7 @@ struct config_backend {
 	unsigned line;
 };
 
-struct config_timeouts {          /* of a client, in milliseconds */
-	unsigned proxy_header_ms; /* from accept to the end of a load balancer's header */
+struct config_timeouts { /* of a client, in milliseconds */
 	unsigned handshake_ms;
 	unsigned unauthenticated_ms; /* a command of a session that has not logged in */
 	unsigned command_ms;         /* a command of one that has (RFC 5321 4.5.3.2.7: >= 5 min) */
@@ -93,6 +92,7 @@ struct config_timeouts {          /* of a client, in milliseconds */
 	unsigned transaction_ms;     /* from the take to the end of data */
 	unsigned login_ms;           /* from connect to AUTH's success, whatever the client does */
 	unsigned drain_ms;           /* SIGTERM: running transactions get this long */
+	unsigned proxy_header_ms;    /* from accept to the end of a load balancer's header */
 };
 
 struct config_limits_set {

@@ -120,7 +120,7 @@ static void set_config(unsigned flags)
 {
 	config.hostname = (char *)(uintptr_t) "submit.example.test";
 	config.timeouts =
-		(struct config_timeouts){5000, 15000, 60000, 300000, 180000, 1800000, 120000, 0};
+		(struct config_timeouts){15000, 60000, 300000, 180000, 1800000, 120000, 0};
 	config.limits = (struct config_limits_set){
 		.recipients = 5,
 		.message_bytes = (flags & FLAG_SMALL) != 0 ? 300 : 100000,

@@ -405,10 +405,10 @@ static void build(void)
 
 static void log_in(void)
 {
-	struct address from;
+	struct session_origin from = {.untold = false};
 	int pair[2];
 
-	assert_true(address_parse("198.51.100.7:1024", -1, &from));
+	assert_true(address_parse("198.51.100.7:1024", -1, &from.client));
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	client.fd = pair[1];
