@@ -156,22 +156,22 @@ BEGIN
 END
 $$;
 
--- Erases of accounts' events what says who it was; what was sent and when stays.
-CREATE FUNCTION usage_erase(accounts bigint[]) RETURNS void
+-- Erases of accounts' events since then what says who it was; what was sent and when stays.
+CREATE FUNCTION usage_erase(accounts bigint[], since timestamptz DEFAULT '-infinity') RETURNS void
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
 	UPDATE usage_event SET login = NULL, sender = NULL, client = NULL
-	WHERE account_id = ANY (usage_erase.accounts)
+	WHERE account_id = ANY (usage_erase.accounts) AND accepted_at >= usage_erase.since
 	AND (login IS NOT NULL OR sender IS NOT NULL OR client IS NOT NULL);
 	UPDATE refusal_event SET login = NULL, sender = NULL, client = NULL,
 		meter = regexp_replace(meter, ' of the domain .*', ' of the domain')
-	WHERE account_id = ANY (usage_erase.accounts)
+	WHERE account_id = ANY (usage_erase.accounts) AND refused_at >= usage_erase.since
 	AND (login IS NOT NULL OR sender IS NOT NULL OR client IS NOT NULL);
 END
 $$;
 
--- Accounts that were deleted lately: what was being put meanwhile is erased by usage_maintain().
+-- Accounts that were deleted, and of which something may have been put meanwhile: usage_maintain() erases it.
 CREATE TABLE usage_erased (
 	account_id bigint PRIMARY KEY,
 	erased_at timestamptz NOT NULL DEFAULT now()
@@ -199,6 +199,7 @@ CREATE FUNCTION usage_maintain() RETURNS boolean
 #variable_conflict use_column
 DECLARE
 	keep usage_settings;
+	erased bigint[];
 BEGIN
 	IF NOT pg_try_advisory_xact_lock(hashtext('postern.usage_maintain')) THEN
 		RETURN false;
@@ -206,8 +207,16 @@ BEGIN
 	SELECT * INTO keep FROM usage_settings;
 	PERFORM usage_partitions('usage_event', 'accepted_at', keep.event_days);
 	PERFORM usage_partitions('refusal_event', 'refused_at', keep.refusal_days);
-	PERFORM usage_erase(ARRAY(SELECT account_id FROM usage_erased));
-	DELETE FROM usage_erased WHERE erased_at < now() - interval '1 day';
+	-- What was being put meanwhile has ended by now, and is of these days: older partitions are left alone.
+	WITH due AS (
+		DELETE FROM usage_erased WHERE account_id IN (SELECT account_id FROM usage_erased
+			WHERE erased_at < now() - interval '1 minute' ORDER BY erased_at LIMIT 5000)
+		RETURNING account_id
+	)
+	SELECT array_agg(account_id) INTO erased FROM due;
+	IF erased IS NOT NULL THEN
+		PERFORM usage_erase(erased, now() - interval '10 days');
+	END IF;
 	DELETE FROM usage_batch WHERE ctid IN (
 		SELECT ctid FROM usage_batch WHERE put_at < now() - make_interval(days => keep.batch_days) LIMIT 20000);
 	RETURN true;
@@ -215,8 +224,9 @@ END
 $$;
 
 -- Puts a batch of messages, all arrays of the same length; (node, boot, seq) is its name.  false: it had
--- been put before, and nothing changes.  Times are milliseconds since 1970, of a clock that may be wrong.  credentials: 0, by password.  senders '': the null sender.
--- queue_ids '': not known.  Those of accounts deleted meanwhile are counted under their ids.
+-- been put before, and nothing changes.  Times are milliseconds since 1970, of a clock that may be wrong.
+-- credentials: 0, by password.  senders '': the null sender.  queue_ids '': not known.  Those of accounts
+-- deleted meanwhile are counted under their ids.
 CREATE FUNCTION usage_put(node bigint, boot bigint, seq bigint, tids bigint[], sids bigint[],
 		accounts bigint[], credentials bigint[], senders text[], recipients int[], bytes bigint[],
 		clients text[], backends text[], queue_ids text[], taken_ms bigint[], accepted_ms bigint[],

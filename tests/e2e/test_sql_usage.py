@@ -256,8 +256,17 @@ def test_what_was_being_put_meanwhile_is_erased_later(db):
         db.owner.execute("DELETE FROM postern.account WHERE account_id = %s", (account,))
         slow.commit()
     assert events(db, account)[0][0] == login
+    db.owner.execute("UPDATE postern.usage_erased SET erased_at = erased_at - interval '2 minutes'")
     assert one(db.service, "SELECT postern.usage_maintain()") is True
     assert events(db, account)[0][:3] == (None, None, None)
+    assert one(db.owner, "SELECT count(*) FROM postern.usage_erased WHERE account_id = %s", account) == 0
+
+
+def test_what_is_being_put_may_still_be_under_way(db):
+    account = db.account()
+    db.owner.execute("DELETE FROM postern.account WHERE account_id = %s", (account,))
+    assert one(db.service, "SELECT postern.usage_maintain()") is True
+    assert one(db.owner, "SELECT count(*) FROM postern.usage_erased WHERE account_id = %s", account) == 1
 
 
 # -------------------------------------------------------------------------- reports
