@@ -72,6 +72,13 @@ static void returns_wake(uint64_t in_ms, void *arg)
 	leases->settings.wake(in_ms, leases->settings.arg);
 }
 
+static void on_returned(uint64_t account, uint64_t credential, void *arg)
+{
+	struct leases *leases = arg;
+
+	leases->settings.returned(account, credential, leases->settings.arg);
+}
+
 struct leases *leases_new(const struct lease_settings *settings)
 {
 	struct leases *leases = calloc(1, sizeof *leases);
@@ -83,7 +90,7 @@ struct leases *leases_new(const struct lease_settings *settings)
 	TAILQ_INIT(&leases->age);
 	leases->chains = idmap_new();
 	leases->spendable = idmap_new();
-	leases->returns = lease_returns_new(settings->lanes, returns_wake, leases);
+	leases->returns = lease_returns_new(settings->lanes, returns_wake, on_returned, leases);
 	if (leases->chains == NULL || leases->spendable == NULL || leases->returns == NULL)
 		leases_destroy(&leases);
 	return leases;
@@ -231,9 +238,26 @@ static void tell(const struct leases *leases, const struct chain *chain,
 	to(&change, leases->settings.arg);
 }
 
+static void give_back(struct leases *leases, uint64_t id, const struct take_wanted *of,
+	const struct amounts *left, uint64_t expires_ms)
+{
+	const struct lease_rest rest = {
+		.lease = id,
+		.account = of->account,
+		.credential = of->credential,
+		.messages = left->messages,
+		.recipients = left->recipients,
+		.bytes = left->bytes,
+		.expires_ms = expires_ms,
+	};
+
+	lease_returns_add(leases->returns, &rest);
+}
+
 /* What is left goes back; the chain may have another one. */
 static void end_lease(struct leases *leases, struct chain *chain, uint64_t now_ms)
 {
+	const struct take_wanted of = {.account = chain->account, .credential = chain->credential};
 	struct lease *lease = &chain->lease;
 
 	if (lease->number == 0)
@@ -242,8 +266,7 @@ static void end_lease(struct leases *leases, struct chain *chain, uint64_t now_m
 	if (now_ms < lease->expires_ms) {
 		counter_add(COUNTER_LEASES_RETURNED, lease->left.messages);
 		tell(leases, chain, leases->settings.unspent, &lease->left);
-		lease_returns_add(leases->returns, lease->id, lease->left.messages,
-			lease->left.recipients, lease->left.bytes, lease->expires_ms);
+		give_back(leases, lease->id, &of, &lease->left, lease->expires_ms);
 	}
 	*lease = (struct lease){0};
 	counter_set(COUNTER_LEASES, leases_count(leases));
@@ -304,8 +327,7 @@ static uint64_t begin_lease(struct leases *leases, struct asked *asked,
 		row->recipients - wanted->recipients, row->bytes - wanted->bytes};
 
 	if (chain == NULL) {
-		lease_returns_add(leases->returns, row->lease, left.messages, left.recipients,
-			left.bytes, asked->sent_ms + row->ttl_s * 1000);
+		give_back(leases, row->lease, wanted, &left, asked->sent_ms + row->ttl_s * 1000);
 		return 0;
 	}
 	end_lease(leases, chain, now_ms);

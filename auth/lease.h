@@ -58,6 +58,8 @@ struct lease_settings {
 	lease_done *done;
 	void (*granted)(const struct lease_change *lease, void *arg);
 	void (*unspent)(const struct lease_change *lease, void *arg);
+	/* The database has what was unspent: there may be room again. */
+	void (*returned)(uint64_t account, uint64_t credential, void *arg);
 	void *arg;
 };
 

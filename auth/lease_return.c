@@ -9,7 +9,7 @@
 
 struct item {
 	TAILQ_ENTRY(item) link;
-	uint64_t lease, messages, recipients, bytes, expires_ms;
+	struct lease_rest rest;
 };
 
 TAILQ_HEAD(items, item);
@@ -17,6 +17,7 @@ TAILQ_HEAD(items, item);
 struct lease_returns {
 	struct take_lane lanes[TAKE_LANES];
 	void (*wake)(uint64_t in_ms, void *arg);
+	void (*returned)(uint64_t account, uint64_t credential, void *arg);
 	void *arg;
 	struct items waiting, sent;
 	size_t count;
@@ -24,8 +25,9 @@ struct lease_returns {
 	bool busy;
 };
 
-struct lease_returns *lease_returns_new(
-	const struct take_lane *lanes, void (*wake)(uint64_t in_ms, void *arg), void *arg)
+struct lease_returns *lease_returns_new(const struct take_lane *lanes,
+	void (*wake)(uint64_t in_ms, void *arg),
+	void (*returned)(uint64_t account, uint64_t credential, void *arg), void *arg)
 {
 	struct lease_returns *returns = calloc(1, sizeof *returns);
 
@@ -34,6 +36,7 @@ struct lease_returns *lease_returns_new(
 	for (size_t i = 0; i < TAKE_LANES; i++)
 		returns->lanes[i] = lanes[i];
 	returns->wake = wake;
+	returns->returned = returned;
 	returns->arg = arg;
 	TAILQ_INIT(&returns->waiting);
 	TAILQ_INIT(&returns->sent);
@@ -65,21 +68,25 @@ bool lease_returns_idle(const struct lease_returns *returns)
 	return returns->count == 0;
 }
 
-void lease_returns_add(struct lease_returns *returns, uint64_t lease, uint64_t messages,
-	uint64_t recipients, uint64_t bytes, uint64_t expires_ms)
+void lease_returns_add(struct lease_returns *returns, const struct lease_rest *rest)
 {
 	struct item *item = returns->count < LEASE_RETURNS_MAX ? calloc(1, sizeof *item) : NULL;
 
 	if (item == NULL)
 		return;
-	item->lease = lease;
-	item->messages = messages;
-	item->recipients = recipients;
-	item->bytes = bytes;
-	item->expires_ms = expires_ms;
+	item->rest = *rest;
 	TAILQ_INSERT_TAIL(&returns->waiting, item, link);
 	returns->count++;
 	returns->wake(0, returns->arg);
+}
+
+static void tell_returned(struct lease_returns *returns)
+{
+	struct item *item;
+
+	TAILQ_FOREACH (item, &returns->sent, link)
+		returns->returned(item->rest.account, item->rest.credential, returns->arg);
+	free_all(returns, &returns->sent);
 }
 
 static void on_answer(enum database_result result, const PGresult *rows, void *arg, uint64_t token)
@@ -90,7 +97,7 @@ static void on_answer(enum database_result result, const PGresult *rows, void *a
 	(void)token;
 	returns->busy = false;
 	if (result == DATABASE_ROWS && query_parse_count(rows, &counted)) {
-		free_all(returns, &returns->sent);
+		tell_returned(returns);
 	} else {
 		TAILQ_CONCAT(&returns->sent, &returns->waiting, link);
 		TAILQ_CONCAT(&returns->waiting, &returns->sent, link);
@@ -106,10 +113,10 @@ static void load(struct lease_returns *returns, struct array_text *arrays)
 {
 	for (size_t i = 0; i < LEASE_RETURN_BATCH_MAX && !TAILQ_EMPTY(&returns->waiting); i++) {
 		struct item *item = TAILQ_FIRST(&returns->waiting);
-		array_text_number(&arrays[LEASES], (int64_t)item->lease);
-		array_text_number(&arrays[MESSAGES], (int64_t)item->messages);
-		array_text_number(&arrays[RECIPIENTS], (int64_t)item->recipients);
-		array_text_number(&arrays[BYTES], (int64_t)item->bytes);
+		array_text_number(&arrays[LEASES], (int64_t)item->rest.lease);
+		array_text_number(&arrays[MESSAGES], (int64_t)item->rest.messages);
+		array_text_number(&arrays[RECIPIENTS], (int64_t)item->rest.recipients);
+		array_text_number(&arrays[BYTES], (int64_t)item->rest.bytes);
 		TAILQ_REMOVE(&returns->waiting, item, link);
 		TAILQ_INSERT_TAIL(&returns->sent, item, link);
 	}
@@ -138,7 +145,7 @@ static void drop_late(struct lease_returns *returns)
 
 	for (; item != NULL; item = next) {
 		next = TAILQ_NEXT(item, link);
-		if (returns->now_ms < item->expires_ms)
+		if (returns->now_ms < item->rest.expires_ms)
 			continue;
 		TAILQ_REMOVE(&returns->waiting, item, link);
 		returns->count--;

@@ -14,14 +14,21 @@ enum { LEASE_RETURN_BATCH_MAX = 64, LEASE_RETURN_RETRY_MS = 500, LEASE_RETURNS_M
 
 struct lease_returns;
 
-/* wake: lease_returns_tick() is wanted then, or before. */
+/* wake: lease_returns_tick() is wanted then, or before.  returned: the account may have room. */
 struct lease_returns *lease_returns_new(const struct take_lane *lanes,
-	void (*wake)(uint64_t in_ms, void *arg), void *arg) __attribute__((warn_unused_result));
+	void (*wake)(uint64_t in_ms, void *arg),
+	void (*returned)(uint64_t account, uint64_t credential, void *arg), void *arg)
+	__attribute__((warn_unused_result));
 void lease_returns_destroy(struct lease_returns **returns); /* when no call is under way */
 
+struct lease_rest {
+	uint64_t lease, account, credential;
+	uint64_t messages, recipients, bytes;
+	uint64_t expires_ms;
+};
+
 /* Too many, or no memory: it runs out by itself, which is strict. */
-void lease_returns_add(struct lease_returns *returns, uint64_t lease, uint64_t messages,
-	uint64_t recipients, uint64_t bytes, uint64_t expires_ms);
+void lease_returns_add(struct lease_returns *returns, const struct lease_rest *rest);
 
 void lease_returns_tick(struct lease_returns *returns, uint64_t now_ms);
 

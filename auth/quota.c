@@ -154,6 +154,13 @@ static void on_lease_unspent(const struct lease_change *lease, void *arg)
 		lease->bytes);
 }
 
+static void on_lease_returned(uint64_t account, uint64_t credential, void *arg)
+{
+	struct quota *quota = arg;
+
+	quota->settings.freed(account, credential, quota->settings.arg);
+}
+
 static void on_returned(enum transaction_returned returned, void *arg, uint64_t token)
 {
 	struct quota *quota = arg;
@@ -197,6 +204,7 @@ static bool open_leases(struct quota *quota)
 		.done = on_leased,
 		.granted = on_lease_granted,
 		.unspent = on_lease_unspent,
+		.returned = on_lease_returned,
 		.arg = quota,
 	};
 

@@ -51,6 +51,8 @@ struct quota_settings {
 	void (*wake)(uint64_t in_ms, void *arg); /* quota_tick() is wanted then, or before */
 	quota_taken *taken;
 	quota_returned *returned;
+	/* There may be room again; not told of give-backs. */
+	void (*freed)(uint64_t account, uint64_t credential, void *arg);
 	void *arg;
 };
 

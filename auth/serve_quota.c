@@ -94,12 +94,20 @@ void serve_quota_lane(struct service *service, size_t lane, bool ready)
 		quota_lane(service->quota, lane, ready);
 }
 
+static void on_freed(uint64_t account, uint64_t credential, void *arg)
+{
+	struct service *service = arg;
+
+	quota_memory_forget(service->known_empty, account, credential);
+}
+
 bool serve_quota(struct service *service)
 {
 	struct quota_settings settings = {
 		.wake = serve_quota_wake,
 		.taken = serve_taken,
 		.returned = serve_returned,
+		.freed = on_freed,
 		.arg = service,
 	};
 
