@@ -12,7 +12,7 @@ from .process import clean_environment, run
 
 PORT = 5432
 # Enough for a sandbox; a million accounts are loaded without waiting for checkpoints.
-SETTINGS = {"listen_addresses": "", "port": PORT, "max_connections": 100, "shared_buffers": "128MB",
+SETTINGS = {"listen_addresses": "", "max_connections": 100, "shared_buffers": "128MB",
             "max_wal_size": "4GB", "wal_level": "replica", "jit": "off", "log_min_messages": "warning",
             "log_line_prefix": "%m [%p] %u ", "unix_socket_permissions": "0777",
             "dynamic_shared_memory_type": "mmap"}
@@ -55,32 +55,51 @@ def private_file(path, content, user=None):
 
 
 class Database:
-    def __init__(self, layout):
+    """A server of the sandbox's: "postgres", or with --standby a second one that stands by the first.  Both
+    have their sockets in one directory, and a port each; who is the primary may change."""
+
+    PORTS = {"postgres": PORT, "standby": PORT + 1}
+
+    def __init__(self, layout, name="postgres", durable=False):
         self.layout = layout
-        self.process = layout.process("postgres")
+        self.name = name
+        self.durable = durable
+        self.port = self.PORTS[name]
+        self.process = layout.process(name)
         self.programs = server_directory()
         self.user = server_user()
-        self.socket = ""
 
-    def create(self, *, durable):
+    @property
+    def home(self):
+        path = self.layout.path("postgres")
+        return os.readlink(path) if os.path.islink(path) else path
+
+    @property
+    def socket(self):
+        return os.path.join(self.home, "socket")
+
+    @property
+    def data(self):
+        return os.path.join(self.home, "data" if self.name == "postgres" else self.name)
+
+    def create(self):
         home = self.layout.private_directory("postgres", self.user)
-        self.socket = os.path.join(home, "socket")
-        data = os.path.join(home, "data")
         password = secrets.token_urlsafe(18)
         private_file(self.layout.path("pgpass"), f"*:*:*:postgres:{password}\n")
         password_file = os.path.join(home, "password")
         private_file(password_file, password, self.user)
         run(["mkdir", self.socket], user=self.user)
-        run([f"{self.programs}/initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--no-locale",
+        run([f"{self.programs}/initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8", "--no-locale",
              "--no-sync", "-A", "scram-sha-256", f"--pwfile={password_file}"], user=self.user)
         os.unlink(password_file)
-        self.start(data, durable)
+        self.start()
 
-    def start(self, data, durable):
-        settings = {**SETTINGS, "unix_socket_directories": self.socket, **({} if durable else FAST)}
+    def start(self):
+        settings = {**SETTINGS, "port": self.port, "unix_socket_directories": self.socket,
+                    **({} if self.durable else FAST)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self.process.start([f"{self.programs}/postgres", "-D", data, *options], user=self.user,
-                           output=self.layout.path("log", "postgres.log"))
+        self.process.start([f"{self.programs}/postgres", "-D", self.data, *options], user=self.user,
+                           output=self.layout.path("log", f"{self.name}.log"))
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -94,7 +113,7 @@ class Database:
     def query(self, sql, *, database="postern"):
         """Runs SQL as the superuser; returns the rows unaligned, without headings."""
         return run([f"{self.programs}/psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
-                    "-h", self.socket, "-p", str(PORT), "-U", "postgres", "-d", database, "-f", "-"],
+                    "-h", self.socket, "-p", str(self.port), "-U", "postgres", "-d", database, "-f", "-"],
                    text=sql, environment={**clean_environment(),
                                           "PGPASSFILE": self.layout.path("pgpass")}).strip()
 
@@ -103,7 +122,7 @@ class Database:
             return self.dsn("postgres", file.read().strip().rpartition(":")[2])
 
     def dsn(self, role, password):
-        return f"host={self.socket} port={PORT} dbname=postern user={role} password={password}"
+        return f"host={self.socket} port={self.port} dbname=postern user={role} password={password}"
 
     def let_log_in(self, role):
         """Gives a role of the migrations a password; returns its DSN."""

@@ -108,7 +108,7 @@ living = []  # sandboxes that are not down yet
 
 class Sandbox:
     def __init__(self, *, backend="capture", accounts=0, settings=(), directory=None, cheap=True, author=False,
-                 prefix=(), build=BUILD, beside=None):
+                 prefix=(), build=BUILD, beside=None, standby=None):
         self.backend = backend
         self.accounts = accounts
         guarded = any(setting.startswith("guard.") for setting in settings)
@@ -121,6 +121,7 @@ class Sandbox:
         self.prefix = list(prefix)
         self.build = build
         self.beside = beside  # another Sandbox, whose database this one uses
+        self.standby = standby  # "synchronous" or "asynchronous": its database has one
         self.env = {}
         self.baseline = {}
         self.expect_exit = 0
@@ -137,6 +138,8 @@ class Sandbox:
             arguments += ["--accounts", str(self.accounts)]
         if self.beside:
             arguments += ["--beside", self.beside.directory]
+        if self.standby:
+            arguments += ["--standby", self.standby]
         for setting in self.settings:
             arguments += ["--set", setting]
         done = self.script("up", *arguments)
