@@ -22,7 +22,7 @@ B := build/$(FLAVOUR)
 
 # ---------------------------------------------------------------- libraries
 # Targets that need no compiler must work before the libraries are installed.
-NO_LIBS := help clean demo check check-long dependencies smuggling interop timing guessing lint format format-check
+NO_LIBS := help clean demo check check-long dependencies fleet smuggling interop timing guessing lint format format-check
 NEED_LIBS := $(if $(MAKECMDGOALS),$(filter-out $(NO_LIBS),$(MAKECMDGOALS)),all)
 PKGS := libevent_core libevent_extra openssl libpq libsodium libconfuse libseccomp libcrypt
 ifneq ($(NEED_LIBS),)
@@ -199,6 +199,13 @@ e2e: all
 model: all
 	$(Q)tests/run model $(B) $(or $(ARGS),--seconds 60)
 
+# Three nodes, a standby, kill -9 of everything in turn, and books that balance afterwards.
+.PHONY: fleet
+fleet:
+	$(Q)deploy/dependencies build demo test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/fleet/run --build $(B) --rounds $(or $(ROUNDS),5) --seed $(or $(SEED),1) $(ARGS)
+
 .PHONY: mutants coverage
 mutants:
 	$(Q)tests/mutants/run $(ARGS)
@@ -314,6 +321,7 @@ help:
 	@echo 'make unit          unit tests                                 V=1 shows commands'
 	@echo 'make e2e           end-to-end tests                           ARGS="-k name" goes to pytest'
 	@echo 'make model         random sessions against a model              ARGS="--seed N" prints one'
+	@echo 'make fleet         limits and the ledger of three nodes through crashes  ROUNDS=5 SEED=1 ARGS=--asynchronous'
 	@echo 'make mutants       plants faults one by one; a test must notice    ARGS="PATTERN"'
 	@echo 'make coverage      lines and branches of the parsers by the units  ARGS=--missing'
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'

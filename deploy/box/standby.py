@@ -13,7 +13,7 @@ import time
 
 from . import Failure
 from .database import PORT, Database, private_file
-from .process import clean_environment, kill_group, run, start_time
+from .process import clean_environment, kill_group, reap, run, start_time
 
 PATIENCE = 60
 
@@ -100,7 +100,7 @@ def children_of(pid):
 
 def kill_tree(pid):
     """SIGKILL to a process and to all below it, and waits for their end; the process stood still meanwhile, so
-    that it makes no more."""
+    that it makes no more.  Returns how many there were."""
     tree = [pid]
     os.kill(pid, signal.SIGSTOP)
     for each in tree:
@@ -112,4 +112,6 @@ def kill_tree(pid):
             pass
     kill_group(pid)
     wait_for(lambda: all(start_time(each) is None for each in tree), f"the end of {pid}")
-    return tree
+    for each in tree:
+        reap(each)  # a server does not start while a dead one has its PID
+    return len(tree)
