@@ -62,6 +62,12 @@ class Pair:
     def asks(self, sql):
         return self.primary.query(sql, database="postgres")
 
+    def wait_for_standby(self):
+        """Until it has replayed what the primary has now."""
+        position = self.asks("SELECT pg_current_wal_lsn()")
+        wait_for(lambda: self.standby.query(f"SELECT pg_last_wal_replay_lsn() >= '{position}'", database="postgres") == "t",
+                 "replication")
+
     def cut_off(self):
         """From now on the standby receives nothing: what it lacks is the lag of an asynchronous one."""
         alter(self.standby, "primary_conninfo = ''")

@@ -6,9 +6,7 @@ import hashlib
 import os
 import random
 import re
-import shutil
 import signal
-import subprocess
 import threading
 import time
 
@@ -17,7 +15,8 @@ import pytest
 
 import harness
 import observe
-import pg
+from box.layout import Layout
+from box.standby import Pair
 from rig import CONTENT, RECIPIENT, Rig
 from scripted import Scripted, Stall
 
@@ -471,96 +470,28 @@ def test_without_the_database_memory_is_soon_not_trusted(disposable_sandbox):
 
 
 # ------------------------------------------------------------------ by failover
-class Standby:
-    """A physical standby of a sandbox's PostgreSQL, asynchronous, in the same socket directory."""
-
-    PORT = 5433
-
-    def __init__(self, box):
-        self.box = box
-        self.socket = re.search(r"host=(\S+)", box.dsn)[1]
-        self.data = os.path.join(os.path.dirname(self.socket), "standby")
-        self.bin = pg.bin_directory()
-        self.environment = {"PATH": os.environ["PATH"], "PGPASSFILE": os.path.join(self.socket, "pgpass")}
-        shutil.copy(box.path("pgpass"), self.environment["PGPASSFILE"])
-        shutil.chown(self.environment["PGPASSFILE"], pg.USER)
-        self.run("pg_basebackup", "-h", self.socket, "-p", "5432", "-U", "postgres", "-D", self.data, "-R",
-                 "-c", "fast", "--no-sync")
-        self.log = open(box.path("log", "standby.log"), "ab")
-        self.process = subprocess.Popen(
-            self.command("postgres", "-D", self.data, "-c", f"port={self.PORT}", "-c", "listen_addresses=",
-                         "-c", f"unix_socket_directories={self.socket}", "-c", "fsync=off",
-                         "-c", "unix_socket_permissions=0777", "-c", "max_connections=100"),
-            cwd="/", env=self.environment, stdout=self.log, stderr=self.log)
-        harness.wait_until(lambda: self.ask("SELECT pg_is_in_recovery()"), "the standby")
-
-    def command(self, program, *words):
-        return ["setpriv", "--reuid", pg.USER, "--regid", pg.USER, "--init-groups",
-                os.path.join(self.bin, program), *words]
-
-    def run(self, program, *words):
-        done = harness.run(self.command(program, *words), env=self.environment, cwd="/")
-        assert done.returncode == 0, done.stderr
-
-    def connect(self):
-        password = open(self.box.path("pgpass"), encoding="ascii").read().strip().rpartition(":")[2]
-        return psycopg.connect(host=self.socket, port=self.PORT, user="postgres", dbname="postern",
-                               password=password, autocommit=True)
-
-    def ask(self, sql):
-        try:
-            with self.connect() as connection:
-                return connection.execute(sql).fetchone()[0]
-        except psycopg.OperationalError:
-            return None
-
-    def wait_for(self, position):
-        harness.wait_until(lambda: self.ask(f"SELECT pg_last_wal_replay_lsn() >= '{position}'"), "replication")
-
-    def cut_off(self):
-        """From now on it receives nothing."""
-        with self.connect() as connection:
-            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
-            connection.execute("SELECT pg_reload_conf()")
-        harness.wait_until(lambda: self.ask("SELECT count(*) = 0 FROM pg_stat_wal_receiver"), "the cut")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
-        self.log.close()
-
-
 def test_failover_to_a_standby(disposable_sandbox):
     """What the old primary had not passed on never happened: whoever logged in by it ends."""
-    box = disposable_sandbox()
+    box = disposable_sandbox(standby="asynchronous")
     for login in ("kept@example.test", "changed@example.test"):
         box.add_account(login, "before")
-    standby = Standby(box)
-    try:
-        dsn = box.service_dsn.replace(f"host={standby.socket} port=5432", f"host={standby.socket},{standby.socket}"
-                                      f" port=5432,{standby.PORT} target_session_attrs=read-write")
-        assert "target_session_attrs" in dsn
-        node = disposable_sandbox(beside=box, settings=[f"database.dsn={dsn}"])
-        harness.wait_until(lambda: observe.metric(node, "feed_up") == 1, "the feed")
-        with owner(box) as database:
-            standby.wait_for(database.execute("SELECT pg_current_wal_lsn()").fetchone()[0])
-        standby.cut_off()
-        box.ctl("account", "passwd", "changed@example.test", *COST, text="after\n")
-        kept = node.session(user="kept@example.test", password="before")
-        lost = node.session(user="changed@example.test", password="after")
-        resyncs = observe.Change(node)
-        os.kill(box.process("postgres").pid, signal.SIGQUIT)
-        standby.run("pg_ctl", "promote", "-D", standby.data)
-        since = time.monotonic()
-        assert ended(lost, since) < 15
-        assert resyncs("feed_resyncs_total") == 1
-        assert any("epoch-changed" in line for line in node.log_lines())
-        kept.command("MAIL FROM:<kept@example.test>", 250)
-        kept.quit()
-        observe.wait_ready(node)
-        node.session(user="changed@example.test", password="before").quit()
-        with node.secured() as client:
-            client.login("changed@example.test", "after", want=535)
-        node.down()
-    finally:
-        standby.stop()
+    pair = Pair(Layout(box.directory), synchronous=False)
+    node = disposable_sandbox(beside=box)
+    harness.wait_until(lambda: observe.metric(node, "feed_up") == 1, "the feed")
+    pair.wait_for_standby()
+    pair.cut_off()
+    box.ctl("account", "passwd", "changed@example.test", *COST, text="after\n")
+    kept = node.session(user="kept@example.test", password="before")
+    lost = node.session(user="changed@example.test", password="after")
+    resyncs = observe.Change(node)
+    since = time.monotonic()
+    pair.promote()
+    assert ended(lost, since) < 15
+    assert resyncs("feed_resyncs_total") == 1
+    assert any("epoch-changed" in line for line in node.log_lines())
+    kept.command("MAIL FROM:<kept@example.test>", 250)
+    kept.quit()
+    observe.wait_ready(node)
+    node.session(user="changed@example.test", password="before").quit()
+    with node.secured() as client:
+        client.login("changed@example.test", "after", want=535)

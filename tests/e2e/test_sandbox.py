@@ -12,7 +12,10 @@ import tempfile
 import pytest
 
 import harness
+import observe
+from box.layout import Layout
 from box.ports import Ports
+from box.standby import Pair
 from scripted import Scripted
 
 PROMISED = """POSTERN_HOST POSTERN_SMTPS_PORT POSTERN_SUBMISSION_PORT POSTERN_CA POSTERN_USER
@@ -74,6 +77,27 @@ def test_status_and_down(disposable_sandbox):
     assert os.path.getsize(box.path("log", "postern.log")) > 0
     assert box.script("status").returncode == 3
     assert box.script("down").returncode == 0, "a second down has nothing to do"
+
+
+@pytest.mark.parametrize("kind, state", [("synchronous", "sync"), ("asynchronous", "async")])
+def test_standby_takes_over_and_is_followed(disposable_sandbox, kind, state):
+    box = disposable_sandbox(standby=kind)
+    assert send(box).sender == box.user
+    pair = Pair(Layout(box.directory), synchronous=kind == "synchronous")
+    assert pair.asks("SELECT sync_state FROM pg_stat_replication") == state
+    pair.wait_for_standby()
+    pids = [server.process.pid for server in (pair.primary, pair.standby)]
+    for _ in range(2):  # there and back
+        pair.promote()
+        observe.wait_ready(box)
+        assert send(box).sender == box.user
+        pair.follow()
+        assert pair.asks("SELECT sync_state FROM pg_stat_replication") == state
+    assert box.script("status").returncode == 0
+    pids += [server.process.pid for server in (pair.primary, pair.standby)]
+    assert len(set(pids)) == 4 and None not in pids
+    box.down()
+    assert [pid for pid in pids if harness.start_time(pid) is not None] == []
 
 
 def test_down_leaves_a_stranger_with_a_recycled_pid_alone(disposable_sandbox):
