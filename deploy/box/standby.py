@@ -6,6 +6,7 @@ Asynchronous: a promotion forgets what the standby had not received.  Owns who f
 themselves are database.py's.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -77,12 +78,35 @@ class Pair:
     # --------------------------------------------------------------------- faults
     def kill(self):
         """SIGKILL to the primary and all its processes; returns when they are gone."""
-        pid = self.primary.process.pid
-        kill_tree(pid)
+        kill_tree(self.primary.process.pid)
 
     def restart(self):
         self.kill()
         self.primary.start()
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """The primary stands still: it takes what it is sent, and says nothing."""
+        postmaster = self.primary.process.pid
+        stopped = [postmaster]
+        os.kill(postmaster, signal.SIGSTOP)
+        stopped += children_of(postmaster)
+        for pid in stopped[1:]:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def without_standby(self):
+        """It is killed: a synchronous primary answers no commit until it is back."""
+        kill_tree(self.standby.process.pid)
+        try:
+            yield
+        finally:
+            self.standby.start()
 
     def promote(self):
         """The primary is killed and the standby takes over."""

@@ -73,6 +73,16 @@ ACCOUNTS = (
 WINDOWS = {"hour": 3600.0, "day": 86400.0}
 
 
+STILL = 3.0  # seconds: more than a node waits for an answer
+
+
+def pass_time(seconds):
+    """The length of a fault, during which the clients go on."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 class Node:
     def __init__(self, number, box, build):
         self.number = number
@@ -208,6 +218,12 @@ class Fleet:
             node.kill(sorted(title for title in node.box.children() if title.startswith("proxy "))[0])
         elif what == "database":
             self.pair.restart()
+        elif what == "frozen":
+            with self.pair.frozen():
+                pass_time(STILL)
+        elif what == "standby":
+            with self.pair.without_standby():
+                pass_time(STILL)
         elif what == "promotion":
             self.promote()
         elif what == "loss":
@@ -221,9 +237,7 @@ class Fleet:
         if self.lag:
             self.pair.cut_off()
             begun = time.time()
-            deadline = time.monotonic() + self.lag
-            while time.monotonic() < deadline:
-                time.sleep(0.01)
+            pass_time(self.lag)
             self.cuts.append((begun, time.time()))
         if node is not None:
             kill_tree(node.box.master_pid)
