@@ -92,6 +92,7 @@ def test_good_books_balance():
     ({"limits": [limit(2, "recipients")]}, "3 recipients in 3600 s, the limit is 2"),
     ({"limits": [limit(299, "bytes")]}, "300 bytes in 3600 s, the limit is 299"),
     ({"limits": [limit(3, charged=2)]}, "charged with 2, the ledger has 3"),
+    ({"limits": [limit(9, charged=4)]}, "charged with 4, the ledger has 3"),
     ({"limits": [limit(3, covers=frozenset({ANNA, BERT}))]}, "4 messages in 3600 s, the limit is 3"),
 ], ids=lambda value: value.replace(" ", "-")[:40] if isinstance(value, str) else "")
 def test_wrong_books_are_found(wrong, says):
@@ -123,6 +124,11 @@ def test_a_fault_explains_what_is_unknown():
                          ids=["later", "before", "another node", "the database"])
 def test_a_fault_elsewhere_explains_nothing(changes):
     assert "unknown for no reason" in "\n".join(unknown_of_strike(**changes))
+
+
+def test_what_a_fault_cut_off_stays_charged():
+    assert found(limits=[limit(9, charged=4)], strikes=[Strike(BEGUN + 2, "database")]) == []
+    assert found(limits=[limit(9, charged=2)], strikes=[Strike(BEGUN + 2, "database")])
 
 
 def test_no_fault_explains_more_than_it_can_have_cut_off():

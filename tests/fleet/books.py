@@ -10,7 +10,7 @@ Pure: rows in, findings and tables out.  What must hold after every fault:
 3. A client's 250 is one that the server gave; what the server gave a 250 for was never refused to a client
    that could be told.
 4. In no window of taken_at is there more than a limit, the unknown ones included.
-5. The meters were charged with at least what the ledger has.
+5. The meters were charged with at least what the ledger has; without a fault, with no more.
 """
 
 import collections
@@ -18,6 +18,7 @@ import dataclasses
 
 HEARING = 30.0  # seconds from its take in which a message ends, one way or another
 CLOCK = 0.005  # taken_at has milliseconds
+EVER = 1e9
 CUT = 0.5  # a take's call begins before it is charged, and its end comes after
 UPLOAD = 10.0  # the ledger has a row so long after its message
 
@@ -171,7 +172,7 @@ class Books:
             if not limit.credential:
                 unseen = [event for event in limit.events(events)
                           if any(begin - CUT <= event.taken_at <= end + CUT for begin, end in cuts)]
-                yield limit, greatest(limit, events), greatest(dataclasses.replace(limit, window_s=1e9), unseen)
+                yield limit, greatest(limit, events), greatest(dataclasses.replace(limit, window_s=EVER), unseen)
 
     def findings_after_loss(self, cuts):
         """What no setting may cost: a message twice, a 250 that was none, more above a limit or missing in the
@@ -198,7 +199,7 @@ class Books:
         for limit in self.limits:
             events = limit.events(self.events)
             used = sum(limit.amount(event) for event in events)
-            if limit.charged is not None and limit.charged < used:
+            if limit.charged is not None and (limit.charged < used or (limit.charged > used and not self.strikes)):
                 yield f"{limit.label}: charged with {limit.charged}, the ledger has {used} {limit.quantity}"
 
 
@@ -261,9 +262,9 @@ def message_table(books):
 def limit_table(books):
     rows = [("limit", "window", "most", "in any window", "in all", "charged")]
     for limit in books.limits:
-        events = limit.events(books.events)
         rows.append((limit.label, f"{limit.window_s:g} s", limit.most, greatest(limit, books.events),
-                     sum(limit.amount(event) for event in events), "-" if limit.charged is None else limit.charged))
+                     greatest(dataclasses.replace(limit, window_s=EVER), books.events),
+                     "-" if limit.charged is None else limit.charged))
     return table(rows)
 
 
