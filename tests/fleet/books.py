@@ -199,7 +199,9 @@ class Books:
         for limit in self.limits:
             events = limit.events(self.events)
             used = sum(limit.amount(event) for event in events)
-            if limit.charged is not None and (limit.charged < used or (limit.charged > used and not self.strikes)):
+            # A client may declare more octets than it sends; they stay charged.
+            exact = not self.strikes and limit.quantity != "bytes"
+            if limit.charged is not None and (limit.charged < used or (exact and limit.charged > used)):
                 yield f"{limit.label}: charged with {limit.charged}, the ledger has {used} {limit.quantity}"
 
 
