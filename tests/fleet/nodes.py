@@ -96,6 +96,10 @@ class Node:
     def ready(self):
         return observe.get(self.box, "/readyz")[0] == 200
 
+    def quiet(self):
+        values = observe.metrics(self.box)
+        return all(values[f"postern_{name}"] == 0 for name in ("sessions", "backend_connections", "open_takes"))
+
     def kill(self, title):
         """SIGKILL to one process; returns when another stands in its place."""
         pid = self.box.child(title)
