@@ -70,7 +70,12 @@ ACCOUNTS = (
     Account("third", {"recipients_hour": 300}, tenant="resale"),
     Account("device", {"messages_hour": 200}, credentials=({}, {"messages_hour": 45})),
 )
-WINDOWS = {"hour": 3600.0, "day": 86400.0}
+HOUR = 3600
+SLOTS = 24  # of an hour
+DAY = 24
+# Where the database's functions know how long a slot is, and what to write there for one of {0} seconds.
+SLOT_SECONDS = {"slot_of": ("/ 150)", "/ {0})"), "lease_take_at": ("* 150::bigint", "* {0}::bigint"),
+                "meter_reset": ("* k.slot_s;", "* (k.slot_s / 150 * {0});"), "recipients_reset": ("* 150", "* {0}")}
 
 
 STILL = 3.0  # seconds: more than a node waits for an answer
@@ -118,9 +123,11 @@ class Node:
 
 
 class Fleet:
-    """synchronous: whether the standby has what was answered.  lag: of one that has not, in seconds."""
+    """synchronous: whether the standby has what was answered.  lag: of one that has not, in seconds.  hour: so
+    many seconds, for windows that come to their end while one looks on."""
 
-    def __init__(self, build, address, *, synchronous=True, lag=0.0):
+    def __init__(self, build, address, *, synchronous=True, lag=0.0, hour=HOUR):
+        self.hour = hour
         self.lag = 0.0 if synchronous else lag
         self.strikes = []
         self.cuts = []  # (since, until): what was granted then, an asynchronous standby never saw
@@ -134,6 +141,8 @@ class Fleet:
                                       beside=first, standby=None if first else kind).up()
                 self.nodes.append(Node(number, box, build))
             self.pair = Pair(Layout(self.box.directory), synchronous=synchronous)
+            if hour != HOUR:
+                self.hasten()
             self.people()
             for node in self.nodes:
                 observe.wait_ready(node.box)
@@ -157,6 +166,15 @@ class Fleet:
     def rows(self, sql, parameters=()):
         with self.database() as database:
             return database.execute(sql, parameters).fetchall()
+
+    def hasten(self):
+        """Makes the slots of all meters shorter, in the functions that know how long one is."""
+        with self.database() as database:
+            for name, (old, new) in SLOT_SECONDS.items():
+                text, = database.execute("SELECT pg_get_functiondef(%s::regproc)", (f"postern.{name}",)).fetchone()
+                if old not in text:
+                    raise AssertionError(f"{name}() has no {old!r} any more: say here how long a slot is")
+                database.execute(text.replace(old, new.format(self.hour // SLOTS)))
 
     def people(self):
         with self.database() as database:
@@ -197,17 +215,26 @@ class Fleet:
         domains = dict(self.rows("SELECT name, domain_id FROM postern.domain"))
         found = []
         for account in ACCOUNTS:
-            found += limits_of(account.name, account.limits, {account.login}, meters.get((1, ids[account.login])))
+            found += self.limits_of(account.name, account.limits, {account.login}, meters.get((1, ids[account.login])))
         for identity in self.identities:
-            found += limits_of(f"credential of {identity.login.partition('@')[0]}", dict(identity.limits),
+            found += self.limits_of(f"credential of {identity.login.partition('@')[0]}", dict(identity.limits),
                                {identity.login}, meters.get((2, identity.number)), identity.number)
         for name, limits in DOMAINS.items():
-            found += limits_of(f"domain {name}", limits, {account.login for account in ACCOUNTS if account.domain == name},
+            found += self.limits_of(f"domain {name}", limits, {account.login for account in ACCOUNTS if account.domain == name},
                                meters.get((3, domains[name])))
         for name, (limits, _) in TENANTS.items():
-            found += limits_of(f"tenant {name}", limits, {account.login for account in ACCOUNTS if below(account.tenant, name)},
+            found += self.limits_of(f"tenant {name}", limits, {account.login for account in ACCOUNTS if below(account.tenant, name)},
                                meters.get((4, tenants[name])))
         return found
+
+    def limits_of(self, label, limits, covers, meter, credential=0):
+        windows = {"hour": float(self.hour), "day": float(self.hour * DAY)}
+        for name, most in limits.items():
+            quantity, _, window = name.partition("_")
+            charged = None
+            if meter is not None and quantity != "distinct":
+                charged = meter[("messages", "recipients", "bytes").index(quantity)]
+            yield Limit(f"{label}: {name}", quantity, windows[window], most, frozenset(covers), credential, charged)
 
     # ----------------------------------------------------------------------- faults
     def strike(self, what, node=None):
@@ -259,17 +286,6 @@ class Fleet:
             except AssertionError as error:
                 wrong.append(str(error))
         return wrong
-
-
-def limits_of(label, limits, covers, meter, credential=0):
-    found = []
-    for name, most in limits.items():
-        quantity, _, window = name.partition("_")
-        charged = None
-        if meter is not None and quantity != "distinct":
-            charged = meter[("messages", "recipients", "bytes").index(quantity)]
-        found.append(Limit(f"{label}: {name}", quantity, WINDOWS[window], most, frozenset(covers), credential, charged))
-    return found
 
 
 def below(tenant, name):
