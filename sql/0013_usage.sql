@@ -238,6 +238,10 @@ BEGIN
 	INSERT INTO usage_batch (node, boot, seq) VALUES (usage_put.node, usage_put.boot, usage_put.seq)
 	ON CONFLICT DO NOTHING;
 	IF NOT FOUND THEN
+		-- A commit without a change waits for no standby, and that of the batch may not be there yet: the
+		-- caller would forget what only this server has.
+		UPDATE usage_batch b SET put_at = b.put_at
+		WHERE b.node = usage_put.node AND b.boot = usage_put.boot AND b.seq = usage_put.seq;
 		RETURN false;
 	END IF;
 	WITH put AS (

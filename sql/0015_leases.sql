@@ -247,6 +247,8 @@ BEGIN
 	)
 	SELECT array_agg(p.seq) INTO fresh FROM put p;
 	IF fresh IS NULL THEN
+		-- So that this answer, too, waits for the standby.
+		UPDATE grant_batch b SET at = b.at WHERE b.node = charges_at.node AND b.seq = seqs[1];
 		RETURN 0;
 	END IF;
 

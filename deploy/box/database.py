@@ -15,7 +15,7 @@ PORT = 5432
 SETTINGS = {"listen_addresses": "", "max_connections": 100, "shared_buffers": "128MB",
             "max_wal_size": "4GB", "wal_level": "replica", "jit": "off", "log_min_messages": "warning",
             "log_line_prefix": "%m [%p] %u ", "unix_socket_permissions": "0777",
-            "dynamic_shared_memory_type": "mmap"}
+            "dynamic_shared_memory_type": "mmap", "wal_retrieve_retry_interval": "200ms"}
 # A sandbox's data is worth nothing after a power cut.  --durable leaves these alone.
 FAST = {"fsync": "off", "full_page_writes": "off"}
 
