@@ -485,9 +485,10 @@ void spool_destroy(struct spool **pointer)
 
 	if (spool == NULL)
 		return;
-	*pointer = NULL;
 	spool->closing = true;
+	/* Those who are answered now may still look at it. */
 	spool_writer_destroy(&spool->writer);
+	*pointer = NULL;
 	spool_each_entry(spool, free_entry, 0);
 	for (size_t i = 0; i < CONFIG_WORKERS_MAX; i++)
 		idmap_destroy(&spool->entries[i]);

@@ -14,6 +14,8 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sodium.h>
@@ -251,44 +253,102 @@ static int try_random_and_memory(void)
 	return locked == NULL ? 252 : 0;
 }
 
+static void *open_in_thread(void *arg)
+{
+	*(int *)arg = try_open();
+	return NULL;
+}
+
+/* It has the filter of the process. */
+static int try_libc_thread(void)
+{
+	pthread_t thread;
+	int opened = 0;
+
+	if (pthread_create(&thread, NULL, open_in_thread, &opened) != 0 ||
+		pthread_join(thread, NULL) != 0)
+		return 254;
+	return opened == EACCES ? 0 : 253;
+}
+
+static void *fork_in_thread(void *arg)
+{
+	*(int *)arg = try_fork();
+	return NULL;
+}
+
+static int try_fork_in_thread(void)
+{
+	pthread_t thread;
+	int forked = 0;
+
+	if (pthread_create(&thread, NULL, fork_in_thread, &forked) != 0 ||
+		pthread_join(thread, NULL) != 0)
+		return 254;
+	return forked;
+}
+
+static int try_namespace(void)
+{
+	return result(syscall(SYS_clone,
+		CLONE_VM | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWUSER, 0, 0, 0, 0));
+}
+
+/* What a test leaves open for the confined process. */
+static int place_fd = -1;
+
+static int try_place(void)
+{
+	char back[2] = "";
+
+	if (pwrite(place_fd, "ab", 2, 1) != 2 || ftruncate(place_fd, 2) == -1 ||
+		fdatasync(place_fd) == -1 || pread(place_fd, back, 2, 0) != 2)
+		return 254;
+	return back[1] == 'a' ? 0 : 253;
+}
+
 enum { KILLED = -SIGSYS, ABORTED = -SIGABRT };
 
 struct filter_case {
 	const char *name;
 	int (*attempt)(void);
-	int compute, network; /* errno, or minus the signal that ends it */
+	int compute, network, spool; /* errno, or minus the signal that ends it */
 };
 
 static const struct filter_case filter_cases[] = {
-	{"execve", try_execve, KILLED, KILLED},
-	{"fork", try_fork, KILLED, KILLED},
-	{"a thread", try_thread, KILLED, KILLED},
-	{"ptrace", try_ptrace, KILLED, KILLED},
-	{"an executable mapping", try_executable_mapping, KILLED, KILLED},
-	{"mprotect to executable", try_mprotect_executable, KILLED, KILLED},
-	{"mprotect to read-only", try_mprotect_read_only, 0, 0},
-	{"open", try_open, EACCES, EACCES},
-	{"create", try_create, EACCES, EACCES},
-	{"stat", try_stat, ENOENT, ENOENT},
-	{"access", try_access, ENOENT, ENOENT},
-	{"unlink", try_unlink, KILLED, KILLED},
-	{"kill its parent", try_kill_parent, KILLED, KILLED},
-	{"tgkill its parent", try_tgkill_parent, KILLED, KILLED},
-	{"abort", try_abort, ABORTED, ABORTED},
-	{"set a limit", try_set_limit, KILLED, KILLED},
-	{"read a limit", try_get_limit, 0, 0},
-	{"become dumpable", try_become_dumpable, KILLED, KILLED},
-	{"F_SETOWN", try_owner_of_descriptor, KILLED, KILLED},
-	{"F_SETFD", try_descriptor_flags, 0, 0},
-	{"a TCP socket", try_tcp_socket, KILLED, 0},
-	{"a packet socket", try_packet_socket, KILLED, KILLED},
-	{"a netlink socket", try_netlink_socket, KILLED, EAFNOSUPPORT},
-	{"listen", try_listen, KILLED, KILLED},
-	{"terminal injection", try_terminal_injection, KILLED, KILLED},
-	{"setuid", try_setuid, KILLED, KILLED},
-	{"an event loop", try_event_loop, 0, 0},
-	{"a password hash", try_hash, 0, 0},
-	{"randomness and memory", try_random_and_memory, 0, 0},
+	{"execve", try_execve, KILLED, KILLED, KILLED},
+	{"fork", try_fork, KILLED, KILLED, KILLED},
+	{"a thread", try_thread, KILLED, KILLED, KILLED},
+	{"ptrace", try_ptrace, KILLED, KILLED, KILLED},
+	{"an executable mapping", try_executable_mapping, KILLED, KILLED, KILLED},
+	{"mprotect to executable", try_mprotect_executable, KILLED, KILLED, KILLED},
+	{"mprotect to read-only", try_mprotect_read_only, 0, 0, 0},
+	{"open", try_open, EACCES, EACCES, EACCES},
+	{"create", try_create, EACCES, EACCES, EACCES},
+	{"stat", try_stat, ENOENT, ENOENT, ENOENT},
+	{"access", try_access, ENOENT, ENOENT, ENOENT},
+	{"unlink", try_unlink, KILLED, KILLED, KILLED},
+	{"kill its parent", try_kill_parent, KILLED, KILLED, KILLED},
+	{"tgkill its parent", try_tgkill_parent, KILLED, KILLED, KILLED},
+	{"abort", try_abort, ABORTED, ABORTED, ABORTED},
+	{"set a limit", try_set_limit, KILLED, KILLED, KILLED},
+	{"read a limit", try_get_limit, 0, 0, 0},
+	{"become dumpable", try_become_dumpable, KILLED, KILLED, KILLED},
+	{"F_SETOWN", try_owner_of_descriptor, KILLED, KILLED, KILLED},
+	{"F_SETFD", try_descriptor_flags, 0, 0, 0},
+	{"a TCP socket", try_tcp_socket, KILLED, 0, 0},
+	{"a packet socket", try_packet_socket, KILLED, KILLED, KILLED},
+	{"a netlink socket", try_netlink_socket, KILLED, EAFNOSUPPORT, EAFNOSUPPORT},
+	{"listen", try_listen, KILLED, KILLED, KILLED},
+	{"terminal injection", try_terminal_injection, KILLED, KILLED, KILLED},
+	{"setuid", try_setuid, KILLED, KILLED, KILLED},
+	{"an event loop", try_event_loop, 0, 0, 0},
+	{"a password hash", try_hash, 0, 0, 0},
+	{"randomness and memory", try_random_and_memory, 0, 0, 0},
+	{"a thread of libc's", try_libc_thread, KILLED, KILLED, 0},
+	{"a fork out of a thread", try_fork_in_thread, KILLED, KILLED, KILLED},
+	{"a namespace", try_namespace, KILLED, KILLED, KILLED},
+	{"octets in an open file", try_place, KILLED, KILLED, 0},
 };
 
 /* The fate of a process that is confined as an ordinary user and then tries one thing. */
@@ -325,14 +385,18 @@ static void test_filter_kills_what_no_child_needs(void **state)
 		assert_int_equal(prctl(PR_GET_SECCOMP, 0, 0, 0, 0), 0);
 		return;
 	}
+	place_fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	assert_int_not_equal(place_fd, -1);
 	for (size_t i = 0; i < sizeof filter_cases / sizeof *filter_cases; i++) {
 		const struct filter_case *c = &filter_cases[i];
 		int compute = fate(c, CHILD_SYSCALLS_COMPUTE);
 		int network = fate(c, CHILD_SYSCALLS_NETWORK);
-		if (compute != c->compute || network != c->network)
-			fail_msg("%s: got %d and %d, want %d and %d", c->name, compute, network,
-				c->compute, c->network);
+		int spool = fate(c, CHILD_SYSCALLS_SPOOL);
+		if (compute != c->compute || network != c->network || spool != c->spool)
+			fail_msg("%s: got %d, %d and %d, want %d, %d and %d", c->name, compute,
+				network, spool, c->compute, c->network, c->spool);
 	}
+	close(place_fd);
 }
 
 /* --------------------------------------------------------------- from outside */

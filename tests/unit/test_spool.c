@@ -2,6 +2,8 @@
 /*
  * The spool in real files: what is recorded comes back after any end, once; it is bounded, and a
  * disk that fails costs new messages only.
+ *
+ * Long: one spool, and the same few steps in every order of ends and beginnings.
  */
 #include "auth/spool.h"
 #include "common/clock.h"
