@@ -51,7 +51,7 @@ bool serve_books(struct service *service, const struct dsn *dsn, const struct sp
 		return false;
 	const struct usage_settings uploads = {
 		.spool = service->spool,
-		.query = database_query,
+		.ask = database_query,
 		.database = service->books,
 	};
 	service->usage = usage_new(&uploads);

@@ -203,7 +203,7 @@ static bool put(struct usage *usage, struct array_text columns[COLUMN_COUNT])
 		if (values[NAMES + i] == NULL)
 			return false;
 	}
-	return usage->settings.query(
+	return usage->settings.ask(
 		usage->settings.database, QUERY_USAGE_PUT, values, on_put, usage, 0);
 }
 
@@ -248,7 +248,7 @@ static void maintain(struct usage *usage, uint64_t now_ms)
 {
 	if (usage->maintaining || now_ms < usage->maintain_ms)
 		return;
-	if (!usage->settings.query(
+	if (!usage->settings.ask(
 		    usage->settings.database, QUERY_USAGE_MAINTAIN, NULL, on_maintained, usage, 0))
 		return;
 	usage->maintaining = true;

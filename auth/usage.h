@@ -26,8 +26,7 @@ struct usage;
 struct usage_settings {
 	struct spool *spool;
 	/* database_query(), and a connection of its own: a long call here holds up nobody else. */
-	bool (*query)(struct database *database, enum query query, const char *const *values,
-		database_done *done, void *arg, uint64_t token);
+	database_ask *ask;
 	struct database *database;
 };
 

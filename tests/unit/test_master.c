@@ -360,6 +360,31 @@ static void test_runtime_directory_is_made_once_and_checked(void **state)
 	assert_int_equal(chmod(directory, 0755), 0);
 }
 
+static void test_the_spool_s_directory_is_made_for_us_alone(void **state)
+{
+	static struct config config;
+	struct complaint complaint;
+	char path[128];
+	struct stat st;
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/spool", parent);
+	config.spool.directory = path;
+	mode_t mask = umask(0);
+	open_complaint(&complaint);
+	assert_true(runtime_make_spool(&config, complaint.file));
+	assert_true(runtime_make_spool(&config, complaint.file));
+	expect_complaint(&complaint, "");
+	umask(mask);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	assert_int_equal(rmdir(path), 0);
+	snprintf(path, sizeof path, "%s/not/there", parent);
+	open_complaint(&complaint);
+	assert_false(runtime_make_spool(&config, complaint.file));
+	expect_complaint(&complaint, "spool.directory: cannot make ");
+}
+
 static void test_empty_directory_must_be_empty_and_roots(void **state)
 {
 	static struct config config = {.runtime_directory = directory};
@@ -480,6 +505,7 @@ int main(void)
 		cmocka_unit_test(test_taken_address_is_told_with_file_and_line),
 		cmocka_unit_test(test_address_of_another_machine),
 		cmocka_unit_test(test_runtime_directory_is_made_once_and_checked),
+		cmocka_unit_test(test_the_spool_s_directory_is_made_for_us_alone),
 		cmocka_unit_test(test_empty_directory_must_be_empty_and_roots),
 		cmocka_unit_test(test_second_instance_is_told_the_pid_of_the_first),
 		cmocka_unit_test(test_who_talks_to_whom),
