@@ -627,9 +627,10 @@ static void test_a_disk_without_room_and_then_with(void **state)
 	struct stat st;
 	assert_return_code(fstat(files.segments[0], &st), 0);
 	limit_files((rlim_t)st.st_size + 50);
+	size_t answered_then = answers.recorded + answers.failed;
 	assert_int_equal(intend(3), SPOOL_WAITING);
 	assert_int_equal(intend(4), SPOOL_WAITING);
-	wait_until(answers.failed > 0);
+	wait_until(answers.failed > 0 && answers.recorded + answers.failed == answered_then + 2);
 	size_t recorded_then = answers.recorded;
 	answers.failed = 0;
 	now = clock_monotonic_ms();
