@@ -226,6 +226,10 @@ def test_each_child_holds_only_its_own_descriptors(box):
     for title in children:
         assert table[title].count("/dev/null") == 2, "standard input and output"
         files = {name for name in table[title] if name.startswith("/") and not name.startswith("/dev/")}
+        if title == "auth":
+            spool = {name for name in files if os.path.dirname(name) == os.path.realpath(box.path("spool"))}
+            assert {os.path.basename(name) for name in spool} == {"lock", *(f"segment-{n:02}" for n in range(72))}
+            files -= spool
         assert files <= {os.path.realpath(box.path("log", name)) for name in ("postern.log", "postern.err")}, title
     for title in ("hash 0", "hash 1"):
         # standard ones, the log, the control socket, the channel to auth

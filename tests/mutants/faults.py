@@ -592,4 +592,34 @@ PROXY_HEADERS = [
      "if (is_everybody(&from->networks[i]))", "if (false)", "unit config"),
 ]
 
-FAULTS = LINE + BODY + GRAMMAR + REPLIES + SESSION + PROXY_HEADERS + TLS + POLICY + AUTH + TAKES + SQL + CONFIG + IPC
+SPOOL = [
+    ("spool: a record is not checked", "auth/spool_record.c", "|| crc != crc_of(bytes, body_len)", "|| crc == 0", "unit spool_record"),
+    ("spool: damage ends the file", "auth/spool_record.c",
+     "*used_out = at;\n\t\treturn SPOOL_READ_DAMAGED;", "break;", "unit spool_record"),
+    ("spool: an intent beyond its size", "auth/spool_log.c",
+     "return spool->bytes + spool->inflight_bytes + reserved <= spool->settings.size_bytes;", "return true;", "unit spool"),
+    ("spool: files are emptied before the books have what is in them", "auth/spool_log.c",
+     "oldest->pending > 0)", "false)", "unit spool"),
+    ("spool: a long message holds up all files", "auth/spool_log.c", "if (worth_carrying(spool))", "if (false)", "unit spool"),
+    ("spool: an outcome leaves its message open", "auth/spool_replay.c",
+     "if (entry != NULL)\n\t\tspool_drop(spool, entry);", "", "unit spool"),
+    ("spool: what was uploaded comes again", "auth/spool_replay.c",
+     "if (batch != NULL)\n\t\tspool_batch_remove(replay->spool, batch);", "(void)batch;", "unit spool"),
+    ("spool: a message that never left is unknown", "auth/spool.c",
+     ".kind = entry->open.intended ? IPC_OUTCOME_UNKNOWN : IPC_OUTCOME_ABORTED", ".kind = IPC_OUTCOME_UNKNOWN", "unit spool"),
+    ("spool: two share it", "auth/spool_files.c", "if (flock(files->lock, LOCK_EX | LOCK_NB) == 0)", "if (true)", "unit spool"),
+    ("spool: others may read it", "auth/spool_files.c", "&& (st.st_mode & (S_IRWXG | S_IRWXO)) == 0", "", "unit spool"),
+    ("spool: no grace for the proxies", "auth/spool_replay.c",
+     "entry->deadline_ms = now_ms + SPOOL_GRACE_MS;", "entry->deadline_ms = now_ms;", "unit spool"),
+    ("usage: a batch without an answer is given up", "auth/usage.c",
+     "spool_batch_again(usage->settings.spool, usage->batch);", "spool_batch_uploaded(usage->settings.spool, usage->batch);",
+     "unit usage"),
+    ("usage: octets that are no text reach the database", "auth/usage.c",
+     "if (array_text_valid(text, len)) {", "if (true) {", "unit usage"),
+    ("outcome: what an earlier process took stays charged", "auth/serve_outcome.c",
+     "spool_each_open(service->spool, restore, service);", "(void)restore;", "e2e test_spool.py -k test_a_take_is_given_back"),
+    ("filter: auth may fork", "common/child_filter.c",
+     "SCMP_A0(SCMP_CMP_MASKED_EQ, wanted | unwanted, wanted)", "SCMP_A0(SCMP_CMP_MASKED_EQ, 0, 0)", "unit child_confine"),
+]
+
+FAULTS = SPOOL + LINE + BODY + GRAMMAR + REPLIES + SESSION + PROXY_HEADERS + TLS + POLICY + AUTH + TAKES + SQL + CONFIG + IPC
