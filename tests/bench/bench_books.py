@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(TESTS, "e2e"))
 
 import psycopg  # noqa: E402
 
-import books  # noqa: E402
+import usage_rows  # noqa: E402
 import pg  # noqa: E402
 
 BATCHES = 40  # a writer and round
@@ -45,14 +45,14 @@ def server_seconds(server):
 
 
 def batches(accounts, size):
-    return [[books.message(random.getrandbits(60), random.choice(accounts), queue_id=f"{random.getrandbits(48):012X}")
+    return [[usage_rows.message(random.getrandbits(60), random.choice(accounts), queue_id=f"{random.getrandbits(48):012X}")
              for _ in range(size)] for _ in range(BATCHES)]
 
 
 def write(dsn, boot, work):
     with psycopg.connect(dsn, autocommit=True) as connection:
         for seq, batch in enumerate(work):
-            assert books.put(connection, seq, batch, boot=boot)
+            assert usage_rows.put(connection, seq, batch, boot=boot)
 
 
 def measure(server, dsn, accounts, size, writers, boot):

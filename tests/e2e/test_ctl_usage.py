@@ -10,9 +10,9 @@ import subprocess
 import psycopg
 import pytest
 
-import books
+import usage_rows
 import pg
-from books import id_text, message, put, refusal, refuse
+from usage_rows import id_text, message, put, refusal, refuse
 from test_ctl import CTL, DATA, NO_USER, USAGE, Control, Terminal, run
 
 HOUR_MS = 3_600_000
@@ -354,7 +354,7 @@ def test_explain_what_the_client_wrote_cannot_drive_a_terminal(kept):
 
 # -------------------------------------------------------------------------- top
 def busy(kept):
-    now = books.now_ms()
+    now = usage_rows.now_ms()
     first, second = kept.account("first@example.test"), kept.account("second@example.test")
     kept("tenant", "add", "acme")
     kept("account", "tenant", "first@example.test", "acme")
@@ -436,7 +436,7 @@ def test_top_ends_when_the_database_goes(kept):
 # ----------------------------------------------------------------------- advise
 def test_advice_is_a_command_that_can_be_run(kept):
     account = kept.account("lea@example.test")
-    start = books.now_ms() - books.now_ms() % HOUR_MS - 60 * HOUR_MS
+    start = usage_rows.now_ms() - usage_rows.now_ms() % HOUR_MS - 60 * HOUR_MS
     kept.put(*[message(next(tids), account, at=start + hour * HOUR_MS) for hour in range(50) for _ in range(1 + hour % 10)])
     rows = {row["limit"]: row for row in kept.json("limits", "advise", "lea@example.test")}
     hour = rows["messages_hour"]
@@ -453,7 +453,7 @@ def test_advice_is_a_command_that_can_be_run(kept):
 
 def test_advice_points_at_the_hour_that_is_far_above_the_rest(kept):
     account = kept.account("max@example.test")
-    start = books.now_ms() - books.now_ms() % HOUR_MS - 200 * HOUR_MS
+    start = usage_rows.now_ms() - usage_rows.now_ms() % HOUR_MS - 200 * HOUR_MS
     kept.put(*[message(next(tids), account, at=start + hour * HOUR_MS) for hour in range(150)],
              *[message(next(tids), account, at=start + 150 * HOUR_MS) for _ in range(300)])
     row = kept.json("limits", "advise", "max@example.test")[0]

@@ -285,7 +285,8 @@ def test_a_full_spool_is_451_and_recovers(make_sandbox):
     assert accepted > 1000
     assert refused and all(answer.text.startswith(NOT_RECORDED) for answer in refused), refused
     assert observe.metric(box, "spool_refused_total") >= len(refused)
-    assert observe.metric(box, "spool_bytes") > 0.9 * 2**20
+    # Not all of it: segments of messages that were refused are free again.
+    assert observe.metric(box, "spool_bytes") > 0.5 * 2**20
     for verb in ("spool-filling", "spool-full"):
         harness.wait_until(lambda verb=verb: any(verb in line for line in box.log_lines()), verb)
     assert len(box.message_names()) == accepted, "what is refused never left"

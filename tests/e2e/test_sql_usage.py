@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-import books
+import usage_rows
 import pg
-from books import message, put, refusal, refuse
+from usage_rows import message, put, refusal, refuse
 from test_sql import Database, one
 
 DAY_MS = 86400 * 1000
@@ -203,7 +203,7 @@ def test_one_maintains_at_a_time(db):
 
 def test_what_is_old_is_dropped_and_its_sums_stay(db):
     account = db.account()
-    old_ms = books.now_ms() - 3 * DAY_MS
+    old_ms = usage_rows.now_ms() - 3 * DAY_MS
     for parent, key in (("usage_event", "accepted_at"), ("refusal_event", "refused_at")):
         db.owner.execute("SELECT postern.usage_partition(%s, %s, %s::date)",
                          (parent, key, datetime.datetime.fromtimestamp(old_ms / 1000, datetime.timezone.utc).date()))
@@ -319,8 +319,8 @@ def test_what_is_no_question(db, call):
 
 @pytest.mark.parametrize("tid", [0, 1, 31, 32, 2 ** 59 + 12345, 2 ** 60 - 1])
 def test_ids_are_written_as_everywhere(db, tid):
-    assert one(db.owner, "SELECT postern.tid_text(%s)", tid) == books.id_text(tid)
-    assert one(db.owner, "SELECT postern.tid_number(%s)", books.id_text(tid)) == tid
+    assert one(db.owner, "SELECT postern.tid_text(%s)", tid) == usage_rows.id_text(tid)
+    assert one(db.owner, "SELECT postern.tid_number(%s)", usage_rows.id_text(tid)) == tid
 
 
 def test_log_uses_an_index_in_every_partition(db):
@@ -355,7 +355,7 @@ def advice(db, account):
 
 def test_advice_is_twice_p99_and_not_below_the_most(db):
     account = db.account('{"messages_day": 7000}')
-    start = books.now_ms() - books.now_ms() % 3_600_000 - 100 * 3_600_000
+    start = usage_rows.now_ms() - usage_rows.now_ms() % 3_600_000 - 100 * 3_600_000
     put(db.service, next(seqs), list(hours(account, [1 + i % 20 for i in range(80)], start)))
     told = advice(db, account)
     assert told["messages_hour"] == (80, 10, 20, 20, 500, "plan default", 40, False)
@@ -366,7 +366,7 @@ def test_advice_is_twice_p99_and_not_below_the_most(db):
 
 def test_an_hour_far_above_the_others_does_not_count(db):
     account = db.account()
-    start = books.now_ms() - books.now_ms() % 3_600_000 - 250 * 3_600_000
+    start = usage_rows.now_ms() - usage_rows.now_ms() % 3_600_000 - 250 * 3_600_000
     put(db.service, next(seqs), list(hours(account, [2] * 200 + [400], start)))
     periods, p50, p99, most, _, _, advised, outlier = advice(db, account)["messages_hour"]
     assert (periods, p50, p99, most, advised, outlier) == (201, 2, 2, 400, 10, True)
@@ -379,7 +379,7 @@ def test_without_anything_sent_there_is_no_advice(db):
 
 def test_what_is_older_than_thirty_days_is_no_advice(db):
     account = db.account()
-    put(db.service, next(seqs), [message(next(tids), account, at=books.now_ms() - 31 * DAY_MS)])
+    put(db.service, next(seqs), [message(next(tids), account, at=usage_rows.now_ms() - 31 * DAY_MS)])
     assert advice(db, account)["messages_hour"][0] == 0
 
 
