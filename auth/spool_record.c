@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * Encoding and strict decoding; see spool_record.h.
- *
- * The CRC is a table's: Debian's libraries for it are whole frameworks, and a record is 200 octets
- * beside a write to a disk.
- */
+/* Encoding and strict decoding; see spool_record.h. */
 #include "auth/spool_record.h"
 
+#include "common/crc32c.h"
 #include "common/log.h"
 
 #include <string.h>
@@ -19,36 +15,6 @@ enum {
 
 static const uint8_t mark[2] = {0xC5, 0x5C};
 static const uint8_t magic[8] = {'P', 'O', 'S', 'T', 'S', 'P', 'O', 'L'};
-
-/* ----------------------------------------------------------------------- crc */
-static uint32_t crc_of_octet(uint32_t octet)
-{
-	for (int bit = 0; bit < 8; bit++)
-		octet = (octet >> 1) ^ ((octet & 1) != 0 ? 0x82F63B78u : 0);
-	return octet;
-}
-
-static const uint32_t *crc_table(void)
-{
-	static uint32_t table[256];
-
-	if (table[1] == 0) {
-		for (uint32_t i = 0; i < 256; i++)
-			table[i] = crc_of_octet(i);
-	}
-	return table;
-}
-
-uint32_t spool_crc32c(uint32_t crc, const void *bytes, size_t len)
-{
-	const uint32_t *table = crc_table();
-	const uint8_t *at = bytes;
-
-	crc = ~crc;
-	for (size_t i = 0; i < len; i++)
-		crc = crc >> 8 ^ table[(crc ^ at[i]) & 0xff];
-	return ~crc;
-}
 
 /* ------------------------------------------------------------------- cursors */
 struct cursor {
@@ -241,7 +207,7 @@ static void put_fields(struct cursor *to, const struct spool_record *record)
 
 static uint32_t crc_of(const uint8_t *frame, size_t body_len)
 {
-	return spool_crc32c(spool_crc32c(0, frame + sizeof mark, 2), frame + FRAME_BYTES, body_len);
+	return crc32c(crc32c(0, frame + sizeof mark, 2), frame + FRAME_BYTES, body_len);
 }
 
 size_t spool_record_encode(const struct spool_record *record, uint8_t out[SPOOL_RECORD_MAX])
@@ -322,7 +288,7 @@ void spool_head_encode(const struct spool_head *head, uint8_t out[SPOOL_HEAD_BYT
 	put(&to, head->node, 8);
 	put(&to, head->number, 8);
 	put(&to, VERSION, 4);
-	put(&to, spool_crc32c(0, out, SPOOL_HEAD_BYTES - 4), 4);
+	put(&to, crc32c(0, out, SPOOL_HEAD_BYTES - 4), 4);
 }
 
 bool spool_head_decode(const uint8_t *bytes, size_t len, struct spool_head *out)
@@ -334,6 +300,5 @@ bool spool_head_decode(const uint8_t *bytes, size_t len, struct spool_head *out)
 	(void)get(&from, sizeof magic);
 	out->node = get(&from, 8);
 	out->number = get(&from, 8);
-	return get(&from, 4) == VERSION &&
-	       get(&from, 4) == spool_crc32c(0, bytes, SPOOL_HEAD_BYTES - 4);
+	return get(&from, 4) == VERSION && get(&from, 4) == crc32c(0, bytes, SPOOL_HEAD_BYTES - 4);
 }

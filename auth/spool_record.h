@@ -99,7 +99,4 @@ void spool_head_encode(const struct spool_head *head, uint8_t out[SPOOL_HEAD_BYT
 bool spool_head_decode(const uint8_t *bytes, size_t len, struct spool_head *out)
 	__attribute__((warn_unused_result));
 
-/* CRC-32C (Castagnoli; RFC 3720 B.4), begun with crc 0, or continued with the last one's. */
-uint32_t spool_crc32c(uint32_t crc, const void *bytes, size_t len);
-
 #endif

@@ -9,6 +9,8 @@
  */
 #include "proxy/proxy_protocol.h"
 
+#include "common/crc32c.h"
+
 #include <arpa/inet.h>
 #include <stdbool.h>
 #include <string.h>
@@ -170,25 +172,17 @@ static const struct family *find_family(uint8_t code)
 	return NULL;
 }
 
-/* RFC 3720 12.1's CRC32C of bytes, with zeros where the checksum itself stands. */
-static uint32_t crc32c(const uint8_t *bytes, size_t len, size_t checksum_at)
-{
-	uint32_t crc = UINT32_MAX;
-
-	for (size_t i = 0; i < len; i++) {
-		crc ^= i >= checksum_at && i < checksum_at + CRC_BYTES ? 0 : bytes[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ ((crc & 1) != 0 ? UINT32_C(0x82F63B78) : 0);
-	}
-	return ~crc;
-}
-
+/* The checksum is of the whole header, with zeros where it stands itself. */
 static bool crc_matches(const uint8_t *header, size_t len, size_t checksum_at)
 {
+	static const uint8_t zeros[CRC_BYTES];
+	size_t behind = checksum_at + CRC_BYTES;
 	uint32_t want = (uint32_t)get_16(header + checksum_at) << 16 |
 			(uint32_t)get_16(header + checksum_at + 2);
+	uint32_t crc = crc32c(0, header, checksum_at);
 
-	return crc32c(header, len, checksum_at) == want;
+	crc = crc32c(crc, zeros, sizeof zeros);
+	return crc32c(crc, header + behind, len - behind) == want;
 }
 
 /* What follows the addresses, to the end of the header.  Returns what is wrong, or NULL. */

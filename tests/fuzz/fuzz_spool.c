@@ -4,6 +4,7 @@
  * it was read, and what damage costs is what lies before the next whole record.
  */
 #include "auth/spool_record.h"
+#include "common/crc32c.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static void walk_framed(const uint8_t *data, size_t size)
 	bytes[2] = (uint8_t)size;
 	bytes[3] = (uint8_t)(size >> 8);
 	memcpy(bytes + 8, data, size);
-	uint32_t crc = spool_crc32c(spool_crc32c(0, bytes + 2, 2), bytes + 8, size);
+	uint32_t crc = crc32c(crc32c(0, bytes + 2, 2), bytes + 8, size);
 	for (size_t i = 0; i < 4; i++)
 		bytes[4 + i] = (uint8_t)(crc >> 8 * i);
 	walk(bytes, 8 + size);
