@@ -101,9 +101,11 @@ class Node:
     def ready(self):
         return observe.get(self.box, "/readyz")[0] == 200
 
-    def quiet(self):
+    def open(self):
+        """What has not ended yet, of what ends when the clients have gone."""
         values = observe.metrics(self.box)
-        return all(values[f"postern_{name}"] == 0 for name in ("sessions", "backend_connections", "open_takes"))
+        return {name: values[f"postern_{name}"] for name in ("sessions", "backend_connections", "open_takes")
+                if values[f"postern_{name}"] != 0}
 
     def kill(self, title):
         """SIGKILL to one process; returns when another stands in its place."""
