@@ -27,6 +27,8 @@
 #include "common/channel.h"
 #include "common/idmap.h"
 
+#include <sys/queue.h>
+
 struct usage; /* usage.h */
 
 struct session {
@@ -104,6 +106,7 @@ struct service {
 	struct holds *holds;
 	uint64_t alive_ms; /* when the database was told last that this node lives */
 	struct transactions *transactions;
+	TAILQ_HEAD(, waiting_take) waiting; /* of serve_order.c, the oldest first */
 	struct refusals *refused;
 	struct spool *spool;
 	struct database *books; /* of usage_put() alone */
@@ -227,6 +230,18 @@ bool serve_books_settled(struct service *service);
 /* serve_take.c: limits */
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload);
 enum ipc_policy serve_limit_policy(const struct query_quota_row *row);
+
+/* serve_take.c, for serve_order.c: asks for a take that has begun; forgets it unasked */
+void serve_take_go(
+	struct peer *peer, struct session *session, const struct take *take, uint64_t bytes);
+void serve_take_forget(struct service *service, const struct take *take);
+
+/* serve_order.c: takes behind give-backs of the same account */
+/* false: there is nothing to wait for */
+bool serve_order_wait(struct peer *peer, const struct take *take, uint64_t bytes);
+void serve_order_returned(struct service *service, uint64_t account);
+void serve_order_tick(struct service *service, uint64_t now_ms);
+void serve_order_destroy(struct service *service);
 
 /* serve_recipients.c: what limits want to know besides amounts */
 void serve_recipients(struct peer *peer, uint64_t id, const void *payload);

@@ -76,6 +76,7 @@ static void tell_alive(struct service *service, uint64_t now_ms)
 void serve_quota_tick(struct service *service, uint64_t now_ms)
 {
 	tell_alive(service, now_ms);
+	serve_order_tick(service, now_ms);
 	tick(service, now_ms);
 }
 
@@ -127,6 +128,7 @@ bool serve_quota(struct service *service)
 
 void serve_quota_destroy(struct service *service)
 {
+	serve_order_destroy(service);
 	quota_destroy(&service->quota);
 	quota_memory_destroy(&service->known_empty);
 	burst_destroy(&service->burst);

@@ -198,15 +198,22 @@ static bool fits_burst(struct peer *peer, const struct session *session, struct 
 	return false;
 }
 
-static void begin_take(
-	struct peer *peer, struct session *session, struct take *take, uint64_t bytes)
+void serve_take_go(
+	struct peer *peer, struct session *session, const struct take *take, uint64_t bytes)
 {
 	struct take_wanted wanted = {
 		.bytes = bytes,
 		.messages = take->messages,
 		.recipients = take->recipients,
+		.whom = take->whom,
 	};
 
+	ask(peer, session, take, &wanted);
+}
+
+static void begin_take(
+	struct peer *peer, struct session *session, struct take *take, uint64_t bytes)
+{
 	if (!session_take_recipients(peer, session, take->id, take->recipients, &take->whom) ||
 		!peer_has_room(peer)) {
 		recipients_unref(&take->whom);
@@ -223,8 +230,20 @@ static void begin_take(
 		refuse(peer, take->id, IPC_POLICY_UNAVAILABLE);
 		return;
 	}
-	wanted.whom = take->whom;
-	ask(peer, session, take, &wanted);
+	if (serve_order_wait(peer, take, bytes))
+		return;
+	serve_take_go(peer, session, take, bytes);
+}
+
+/* Nobody is there any more to whom it could be granted. */
+void serve_take_forget(struct service *service, const struct take *take)
+{
+	struct take gone;
+	enum transaction_next next;
+
+	burst_return(service, take);
+	if (transactions_refused(service->transactions, take->token, &gone, &next))
+		serve_outcome_answer(service, &gone, next);
 }
 
 void serve_take_request(struct peer *peer, uint64_t id, const void *payload)
@@ -284,6 +303,8 @@ void serve_returned(enum transaction_returned returned, void *arg, uint64_t toke
 	if (returned == TRANSACTION_RETURNED) {
 		quota_returned_one(service->quota, &take);
 		burst_return(service, &take);
+		quota_memory_forget(service->known_empty, take.account, take.credential);
 	}
 	serve_outcome_answer(service, &take, next);
+	serve_order_returned(service, take.account);
 }

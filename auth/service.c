@@ -338,6 +338,7 @@ struct service *service_new(struct event_base *base, const struct child_start *s
 	if (service == NULL)
 		return NULL;
 	service->base = base;
+	TAILQ_INIT(&service->waiting);
 	service->config = start->config;
 	service->keys = keys;
 	service->node = files->node;

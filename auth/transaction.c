@@ -33,6 +33,7 @@ struct transactions {
 	void *arg;
 	struct idmap *of_proxy[TRANSACTION_PROXIES_MAX]; /* by the proxy's id */
 	struct idmap *tokens;
+	struct idmap *returning; /* of accounts: how many give-backs are under way, as a pointer */
 };
 
 struct transactions *transactions_new(uint64_t expire_ms,
@@ -48,7 +49,8 @@ struct transactions *transactions_new(uint64_t expire_ms,
 	t->keep = keep;
 	t->arg = arg;
 	t->tokens = idmap_new();
-	bool ok = t->tokens != NULL;
+	t->returning = idmap_new();
+	bool ok = t->tokens != NULL && t->returning != NULL;
 	for (size_t i = 0; ok && i < TRANSACTION_PROXIES_MAX; i++) {
 		t->of_proxy[i] = idmap_new();
 		ok = t->of_proxy[i] != NULL;
@@ -78,6 +80,7 @@ void transactions_destroy(struct transactions **pointer)
 	if (t->tokens != NULL)
 		idmap_each(t->tokens, free_record, NULL);
 	idmap_destroy(&t->tokens);
+	idmap_destroy(&t->returning);
 	for (size_t i = 0; i < TRANSACTION_PROXIES_MAX; i++)
 		idmap_destroy(&t->of_proxy[i]);
 	free(t);
@@ -94,8 +97,34 @@ static struct record *find(const struct transactions *t, unsigned proxy, uint64_
 	return idmap_get(t->of_proxy[proxy], id);
 }
 
+/* Out of memory costs the order of takes, and nothing else. */
+static void count_returning(struct transactions *t, uint64_t account, bool more)
+{
+	uintptr_t count = (uintptr_t)idmap_take(t->returning, account);
+
+	if (more)
+		count++;
+	else if (count > 0)
+		count--;
+	if (count > 0 && !idmap_put(t->returning, account, (void *)count))
+		log_message(LOG_WARNING, "out-of-memory", "a take may be refused too early");
+}
+
+static void set_state(struct transactions *t, struct record *record, enum take_state state)
+{
+	if ((record->state == TAKE_RETURNING) != (state == TAKE_RETURNING))
+		count_returning(t, record->take.account, state == TAKE_RETURNING);
+	record->state = state;
+}
+
+size_t transactions_giving_back(const struct transactions *t, uint64_t account)
+{
+	return (uintptr_t)idmap_get(t->returning, account);
+}
+
 static void drop(struct transactions *t, struct record *record)
 {
+	set_state(t, record, TAKE_OPEN);
 	idmap_take(t->tokens, record->take.token);
 	idmap_take(t->of_proxy[record->take.proxy], record->take.id);
 	recipients_unref(&record->take.whom);
@@ -176,7 +205,7 @@ static enum transaction_start start_return(struct transactions *t, struct record
 {
 	enum transaction_start start = t->give_back(&record->take, t->arg);
 
-	record->state = start == TRANSACTION_STARTED ? TAKE_RETURNING : TAKE_OPEN;
+	set_state(t, record, start == TRANSACTION_STARTED ? TAKE_RETURNING : TAKE_OPEN);
 	if (start == TRANSACTION_AT_ONCE) {
 		counter_add(COUNTER_TAKES_RETURNED, record->take.messages);
 		drop(t, record);
@@ -305,7 +334,7 @@ bool transactions_returned(struct transactions *t, uint64_t token,
 		if (record->decided)
 			*next_out = TRANSACTION_LATER;
 		record->decided = false;
-		record->state = TAKE_OPEN;
+		set_state(t, record, TAKE_OPEN);
 		break;
 	}
 	return true;

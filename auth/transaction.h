@@ -160,4 +160,7 @@ void transactions_sweep(struct transactions *transactions, uint64_t now_ms);
 
 size_t transactions_count(const struct transactions *transactions);
 
+/* How many give-backs of the account are under way: what is taken meanwhile may not fit yet. */
+size_t transactions_giving_back(const struct transactions *transactions, uint64_t account);
+
 #endif

@@ -50,14 +50,14 @@ def wait_ready(box):
     harness.wait_until(lambda: get(box, "/readyz")[0] == 200, "readiness", timeout=60)
 
 
-def settle(box):
+def settle(box, timeout=30):
     """Waits until no client, no backend connection and no open message is left."""
     names = ("sessions", "backend_connections", "open_takes")
 
     def quiet():
         values = metrics(box)
         return all(values[f"postern_{name}"] == 0 for name in names)
-    harness.wait_until(quiet, f"{', '.join(names)} to become 0", timeout=30)
+    harness.wait_until(quiet, f"{', '.join(names)} to become 0", timeout=timeout)
 
 
 # -------------------------------------------------------------------- processes

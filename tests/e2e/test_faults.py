@@ -39,6 +39,9 @@ def kill(box, title):
     return lambda: box.children().get(title, old) != old
 
 
+GRACE = 100  # seconds: what a dead process left open is given up after 60
+
+
 class Traffic:
     """Clients that send numbered messages one after the other until they are stopped; each knows which of
     its messages were answered 250 (accepted), which got another answer, and which none (lost)."""
@@ -151,7 +154,7 @@ def test_kill_of_auth_during_traffic(box):
     assert not any(answer.startswith("535") for answer in traffic.answers), traffic.answers
     assert traffic.lost == set(), "no session ended"
     observe.wait_ready(box)
-    observe.settle(box)
+    observe.settle(box, GRACE)
 
 
 @pytest.mark.row("59")
@@ -206,7 +209,7 @@ def test_kill_of_a_proxy_during_traffic(box):
     traffic.check()
     assert len(traffic.lost) <= 16
     observe.wait_ready(box)
-    observe.settle(box)
+    observe.settle(box, GRACE)
 
 
 def test_kill_of_hash_probe_and_admin_during_traffic(box):
@@ -234,7 +237,7 @@ def test_limit_holds_through_crashes(box):
     harness.wait_until(kill(box, "auth"), "another auth")
     traffic.stop()
     assert 50 <= traffic.check() <= 60
-    observe.settle(box)
+    observe.settle(box, GRACE)
 
 
 @pytest.mark.threat("C24")
@@ -321,7 +324,7 @@ def test_everything_dies_once_and_mail_goes_on(box):
     traffic.stop()
     traffic.check()
     observe.wait_ready(box)
-    observe.settle(box)
+    observe.settle(box, GRACE)
 
 
 def test_connections_that_are_reset_at_random(box):

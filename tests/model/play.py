@@ -5,6 +5,7 @@ by what the backend has, all of them together by the meters and the log."""
 import asyncio
 import json
 import re
+import time
 
 from generate import FREE, NEVER, TIGHT, login_of
 from content import headed, normalised, unstuffed
@@ -12,6 +13,7 @@ from reference import DOMAIN, Illegal, Reference
 from wire import Malformed, Wire
 
 SESSION_SECONDS = 60
+LEASES_S = 30
 TRACE = re.compile(rb"Received: by submit\.example\.test[^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*")
 ACCOUNTS = {login_of(n): ("tight" if n == TIGHT else "never" if n == NEVER else "free") for n in range(FREE + 2)}
 DOMAINS = {login: login.partition("@")[2] for login in ACCOUNTS}
@@ -213,12 +215,20 @@ def balance(box, players):
     lied = early | {(seed, number) for seed, truth in truths.items() for number in truth.carriers if truth.confused(number)}
     if wrong := (set(accepted) ^ set(committed)) - lied:
         findings.append(f"logged as accepted, or taken by the backend, but not both: {sorted(wrong)[:20]}")
-    for login in ACCOUNTS:
-        limits = json.loads(box.ctl("account", "show", login, "--json"))["limits"]
-        used = {row["limit"]: row["used"] for row in limits}
-        if [used["messages_hour"], used["recipients_hour"]] != charged[login]:
-            findings.append(f"{login}: charged with {used}, want {charged[login]} messages and recipients")
-    return findings
+    return findings + meters(box, charged)
+
+
+def used_by(box, login):
+    used = {row["limit"]: row["used"] for row in json.loads(box.ctl("account", "show", login, "--json"))["limits"]}
+    return [used["messages_hour"], used["recipients_hour"]]
+
+
+def meters(box, charged):
+    """What was leased and not spent comes back when it is idle; then the database has what was sent."""
+    deadline = time.monotonic() + LEASES_S
+    while (wrong := [login for login in ACCOUNTS if used_by(box, login) != charged[login]]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return [f"{login}: charged with {used_by(box, login)}, want {charged[login]} messages and recipients" for login in wrong]
 
 
 def set_up(box):

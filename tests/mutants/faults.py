@@ -431,6 +431,8 @@ TAKES = [
     ("take: an intended one is given back when its proxy died", "auth/transaction.c",
      "case TAKE_INTENDED:\n\t\tdrop_charged(t, record);\n\t\treturn;\n\tcase TAKE_OPEN:", "case TAKE_INTENDED:\n\tcase TAKE_OPEN:",
      "unit transaction"),
+    ("take: one overtakes a give-back", "auth/serve_take.c",
+     "if (serve_order_wait(peer, take, bytes))", "if (false)", "e2e test_header.py -k test_what_was_refused_is_given_back"),
     ("take: any number are open", "auth/transaction.c",
      "idmap_count(t->of_proxy[take->proxy]) >= TRANSACTION_OPEN_MAX)", "false)", "unit transaction"),
     ("take: the verdict of a session that is gone", "auth/serve_take.c",
