@@ -511,11 +511,11 @@ $$;
 
 -- ------------------------------------------------------------------- give-back
 
--- A receipt read: the slot, and whom it charged.  Fails where it is none.
+-- A receipt read: the slot, and whom it charged.  Fails where it is none.  A credential's id has 60 bits.
 CREATE FUNCTION receipt_parsed(receipt text, OUT slot int, OUT subjects take_subject[])
 	LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
 BEGIN
-	IF (receipt ~ '^[0-9]{1,9}( [1-4]:[0-9]{1,18}){1,11}$') IS NOT TRUE THEN
+	IF (receipt ~ '^[0-9]{1,9}( [1-4]:1?[0-9]{1,18}){1,11}$') IS NOT TRUE THEN
 		RAISE EXCEPTION 'not a receipt' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	slot := split_part(receipt, ' ', 1)::int;

@@ -394,6 +394,17 @@ def test_give_back_credits_every_subject_that_was_charged(db):
     db.admin.execute("SELECT postern.domain_del('back.test')")
 
 
+@pytest.mark.parametrize("public", ["7" * 12, "a" * 11 + "b"], ids=["the greatest id", "the least"])
+def test_give_back_by_a_credential_of_any_id(db, public):
+    account = account_of(db)
+    add(db, db.login(account), public_id=public, messages_hour=1)
+    got = take(db, account, NOW, credential=number(public))
+    assert got.result == 0 and f" 2:{number(public)}" in got.receipt
+    assert take(db, account, NOW, credential=number(public)).result == 1
+    assert give_back(db, got.receipt)
+    assert take(db, account, NOW, credential=number(public)).result == 0
+
+
 def test_give_back_never_mints(db):
     """A limit set between the take and its give-back: whoever was not charged is not credited."""
     tenant = tenant_of(db, '{}')
