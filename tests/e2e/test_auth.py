@@ -405,7 +405,7 @@ def test_killed_hash_process_costs_its_log_in_only(disposable_sandbox):
 
 def stays_out_of_the_queue(box):
     """A log-in whose account is looked up is in the queue, or at a process that takes it from there."""
-    return all(observe.metric(box, "hash_queue") == 0 for _ in range(30))
+    return all(observe.metric(box, "hash_queue") == 0 for _ in range(300))
 
 
 @pytest.mark.row("59")
