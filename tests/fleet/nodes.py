@@ -197,6 +197,8 @@ class Fleet:
     def credential(self, database, login, limits):
         """A generated one, hashed here as docs/credentials.md has it."""
         public, secret = (base64.b32encode(secrets.token_bytes(20)).decode().lower()[:size] for size in (12, 32))
+        if limits:
+            public = "7" + public[1:]  # one of the longest ids, as numbers
         text = f"pst_{public}_{secret}"
         with open(self.box.pepper, encoding="ascii") as file:
             pepper = bytes.fromhex(file.read().strip())
@@ -241,8 +243,8 @@ class Fleet:
     # ----------------------------------------------------------------------- faults
     def strike(self, what, node=None):
         """Does it, and comes back when all is as before; one at a time."""
-        begun = time.time()
-        self.strikes.append(Strike(begun, what, node.name if node else "", node.writers if node else 0))
+        if what != "loss":
+            self.note(what, node)
         if what == "auth":
             node.kill("auth")
         elif what == "node":
@@ -265,6 +267,9 @@ class Fleet:
             raise ValueError(what)
         harness.wait_until(lambda: all(each.ready() for each in self.nodes), "all nodes ready", timeout=60)
 
+    def note(self, what, node):
+        self.strikes.append(Strike(time.time(), what, node.name if node else "", node.writers if node else 0))
+
     def promote(self, node=None):
         """node: one that is lost at the same time, and can tell nobody what it was granted."""
         if self.lag:
@@ -273,6 +278,7 @@ class Fleet:
             pass_time(self.lag)
             self.cuts.append((begun, time.time()))
         if node is not None:
+            self.note("loss", node)
             kill_tree(node.box.master_pid)
         self.pair.promote()
         if node is not None:
