@@ -248,12 +248,18 @@ static bool has_bare(struct header *header, const char *bytes, size_t len, bool 
 	return bare || (ends && !header->cr);
 }
 
+/* Octets that this line may still have, and one: 0 when it is too long already. */
+static size_t line_room(const struct header *header)
+{
+	return HEADER_LINE_MAX + 2 + 1 - header->line;
+}
+
 static bool line_too_long(struct header *header, size_t len)
 {
-	size_t room = HEADER_LINE_MAX + 2 - header->line;
+	size_t room = line_room(header);
 
 	header->line += (uint32_t)(len > room ? room : len);
-	return len > room;
+	return line_room(header) == 0;
 }
 
 /* Not more than goes one octet beyond a limit, so that what is found first does not depend on how
@@ -261,16 +267,13 @@ static bool line_too_long(struct header *header, size_t len)
 static size_t most(const struct header *header, size_t len)
 {
 	size_t all = HEADER_BYTES_MAX - header->bytes + 1;
-
-	size_t line = HEADER_LINE_MAX + 2 - header->line + 1;
+	size_t line = line_room(header);
 
 	if (held(header) && len > HEADER_FIELD_MAX - header->text_len + 1)
 		len = HEADER_FIELD_MAX - header->text_len + 1;
-	if (!header_strict(header))
-		return len;
-	if (len > line)
+	if (len > line && line > 0)
 		len = line;
-	return len > all ? all : len;
+	return len > all && header_strict(header) ? all : len;
 }
 
 static enum header_status at_value(
