@@ -327,7 +327,7 @@ help:
 	@echo 'make asan          units and end-to-end under ASan and UBSan  (also: tsan, valgrind)'
 	@echo 'make conformance   docs/conformance.md and docs/threats.md from the tests that prove them'
 	@echo 'make fuzz-smoke    each fuzz target for SECONDS_EACH=30'
-	@echo 'make bench         CPU time a session and a message, memory a connection, log-ins under a flood, strangers'
+	@echo 'make bench         CPU time a session and a message, memory a connection, log-ins under a flood, strangers, what a take adds'
 	@echo 'make guessing      hydra against an account, while its owner logs in'
 	@echo 'make timing        whether refused log-ins differ in time, into docs/timing.md   ARGS="--samples N"'
 	@echo 'make interop       sixteen clients, both ports, into docs/interop.md'

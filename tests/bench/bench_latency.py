@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: ISC
 """How long a client waits for each reply of a message, and what of it is the take.  Prints a table.
 
-    POSTERN_BUILD=build/release tests/bench/bench_latency.py [--messages N] [--gap SECONDS]
+    POSTERN_BUILD=build/release tests/bench/bench_latency.py [--scale F]
 
 One node, one message at a time and a pause between, so that nothing queues: an account with limits and one
 without send in turns, message by message.  RCPT goes to the backend and back and asks nobody else, DATA does
 the same and takes: what it needs longer is the take, with its wait for others to be taken along, its way to
-auth and to the database.  Nothing here is an assertion.
+auth and, where the account is too quiet for a lease, to the database.  Nothing here is an assertion.
 """
 
 import argparse
@@ -28,6 +28,8 @@ import smtp  # noqa: E402
 from bench_sessions import BODY_4K, RECIPIENT, SETTINGS, start_sink, table  # noqa: E402
 
 LIMITS = ("messages_hour", "messages_day", "recipients_hour", "recipients_day")  # set by the sandbox's plan
+WARM = 20
+PACES = (("busy: from a lease", 800, 0.01), ("quiet: from the database", 150, 0.15))  # messages of each, seconds between
 WORDS = ("MAIL", "RCPT", "DATA", "end of data", "take")
 
 
@@ -65,10 +67,29 @@ def rows(senders):
         yield (word if word != "take" else "DATA less RCPT: the take", *figures)
 
 
+def play(senders, messages, gap):
+    """The first few are not counted."""
+    for number in range(messages + WARM):
+        if number == WARM:
+            for sender in senders.values():
+                sender.waits = {word: [] for word in WORDS}
+        for sender in senders.values():
+            time.sleep(random.uniform(0, 2 * gap))
+            sender.message()
+
+
+def accounts(box):
+    for name in ("with limits", "unlimited"):
+        login = f"{name.replace(' ', '.')}@example.test"
+        box.add_account(login, login)
+        if name == "unlimited":
+            box.ctl("limits", "set", login, *(f"{limit}=unlimited" for limit in LIMITS))
+        yield name, Sender(box, login)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--messages", type=int, default=1500, help="of each account")
-    parser.add_argument("--gap", type=float, default=0.01, help="between two messages, on average")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of messages")
     options = parser.parse_args()
     box = None
     with tempfile.TemporaryDirectory() as directory:
@@ -76,20 +97,12 @@ def main():
         try:
             box = harness.Sandbox(backend=f"127.0.0.1:{port}", settings=SETTINGS).up()
             observe.wait_ready(box)
-            senders = {}
-            for name in ("with limits", "unlimited"):
-                login = f"{name.replace(' ', '.')}@example.test"
-                box.add_account(login, login)
-                if name == "unlimited":
-                    box.ctl("limits", "set", login, *(f"{limit}=unlimited" for limit in LIMITS))
-                senders[name] = Sender(box, login)
-            for number in range(options.messages + 20):
-                for sender in senders.values():
-                    time.sleep(random.uniform(0, 2 * options.gap))
-                    sender.message()
-                if number == 19:  # warm
-                    for sender in senders.values():
-                        sender.waits = {word: [] for word in WORDS}
+            senders = dict(accounts(box))
+            print(f"{os.path.basename(harness.BUILD)} build, one worker, {os.cpu_count()} CPUs with a load of {os.getloadavg()[0]:.1f}")
+            for name, messages, gap in PACES:
+                play(senders, max(20, int(messages * options.scale)), gap)
+                print(f"\n{name}; {len(senders['unlimited'].waits['MAIL'])} messages of 4 KB of each account, {gap * 1e3:g} ms between two\n")
+                table(list(rows(senders)))
             for sender in senders.values():
                 sender.client.quit()
             observe.settle(box)
@@ -98,9 +111,6 @@ def main():
                 box.down()
             sink.kill()
             sink.wait()
-    print(f"{os.path.basename(harness.BUILD)} build, one worker, {os.cpu_count()} CPUs with a load of {os.getloadavg()[0]:.1f}, "
-          f"{options.messages} messages of 4 KB of each, {options.gap * 1e3:g} ms between two\n")
-    table(list(rows(senders)))
 
 
 if __name__ == "__main__":

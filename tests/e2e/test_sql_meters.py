@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Takes in batches: every kind of limit, every subject, and what the administrator sets and sees."""
+"""Takes in batches: every kind of limit, every subject, and what the administrator sets and sees.
+
+Long: one rule after the other, with the same helpers; read by name.
+"""
 import glob
 import os
 import random
