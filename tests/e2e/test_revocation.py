@@ -159,6 +159,35 @@ def test_a_sender_taken_away_is_refused_at_once(nodes):
         client.quit()
 
 
+def sent(client, login):
+    """The reply that decides on a message."""
+    for command, good in ((f"MAIL FROM:<{login}>", 250), (f"RCPT TO:<{RECIPIENT}>", 250), ("DATA", 354)):
+        reply = client.command(command)
+        if reply.code != good:
+            client.command("RSET", 250)
+            return reply
+    client.send(CONTENT + b".\r\n")
+    return client.reply()
+
+
+def test_a_limit_set_on_one_node_binds_on_all(nodes):
+    """Tighter, and then looser: at the next message of sessions that are open, within a second."""
+    login = nodes.account()
+    clients = nodes.sessions(login)
+    assert [sent(client, login).code for client in clients] == [250, 250]
+    nodes.first.ctl("limits", "set", login, "messages_hour=2")
+    since = time.monotonic()
+    for client in clients:
+        assert sent(client, login).text.startswith("450 4.7.1 Limit reached: 2 messages per hour")
+    assert time.monotonic() - since < SOON
+    nodes.first.ctl("limits", "set", login, "messages_hour=100")
+    since = time.monotonic()
+    for client in clients:
+        harness.wait_until(lambda client=client: sent(client, login).code == 250, "room")
+        client.quit()
+    assert time.monotonic() - since < SOON
+
+
 def test_a_row_is_remembered_while_the_feed_is_up(nodes):
     """Beyond the 10 s that are trusted without one; a hash of the same password costs no look-up either."""
     login = nodes.account()
