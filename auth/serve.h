@@ -109,7 +109,7 @@ struct service {
 	TAILQ_HEAD(, waiting_take) waiting; /* of serve_order.c, the oldest first */
 	struct refusals *refused;
 	struct spool *spool;
-	struct database *books; /* of usage_put() alone */
+	struct database *books; /* of the books alone: what is written there holds up no take */
 	bool books_ready;
 	struct usage *usage;
 	struct event *pool_tick;

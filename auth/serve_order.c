@@ -32,6 +32,7 @@ bool serve_order_wait(struct peer *peer, const struct take *take, uint64_t bytes
 	waiting->since_ms = clock_monotonic_ms();
 	waiting->bytes = bytes;
 	waiting->take = *take;
+	peer->requests++; /* it counts as one, which bounds the list */
 	TAILQ_INSERT_TAIL(&peer->service->waiting, waiting, entry);
 	return true;
 }
@@ -42,6 +43,8 @@ static void go(struct service *service, struct waiting_take *waiting)
 	struct session *session = peer == NULL ? NULL : session_find(peer, waiting->take.session);
 
 	TAILQ_REMOVE(&service->waiting, waiting, entry);
+	if (peer != NULL)
+		peer->requests--;
 	if (session == NULL)
 		serve_take_forget(service, &waiting->take);
 	else

@@ -26,8 +26,8 @@ static bool write_refusals(char *const texts[REFUSALS_COLUMNS], void *arg)
 	snprintf(node, sizeof node, "%" PRIu64, service->node);
 	for (size_t i = 0; i < REFUSALS_COLUMNS; i++)
 		values[1 + i] = texts[i];
-	return database_query(
-		service->quotas[0], QUERY_REFUSALS_PUT, values, on_written, service, 0);
+	return service->books != NULL &&
+	       database_query(service->books, QUERY_REFUSALS_PUT, values, on_written, service, 0);
 }
 
 bool serve_refusals(struct service *service)

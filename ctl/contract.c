@@ -33,7 +33,6 @@ const struct contract_function contract_functions[] = {
 		"bigint)"},
 	{CONTRACT_SERVICE, "credential_used(bigint[], bigint[], text[], text[])", "bigint"},
 	{CONTRACT_BOTH, "db_epoch()", "text"},
-	{CONTRACT_SERVICE, "grants_known(bigint, bigint[])", "bigint[]"},
 	{CONTRACT_SERVICE, "guard_load(integer, integer)", "TABLE(seed bytea, records bytea)"},
 	{CONTRACT_SERVICE, "guard_save(jsonb, bigint)", "bigint"},
 	{CONTRACT_SERVICE, "lease_return(bigint[], integer[], integer[], bigint[])",

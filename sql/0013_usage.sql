@@ -30,6 +30,7 @@ CREATE INDEX usage_batch_put ON usage_batch USING brin (put_at);
 CREATE TABLE usage_event (
 	accepted_at timestamptz NOT NULL, -- by the node's clock
 	taken_at timestamptz NOT NULL,    -- when its limits were charged, likewise
+	put_at timestamptz NOT NULL DEFAULT now(),
 	node bigint NOT NULL,
 	tid bigint NOT NULL,              -- of the transaction, and sid of the session: log and replies have them
 	sid bigint NOT NULL,
@@ -71,6 +72,7 @@ CREATE INDEX usage_day_account ON usage_day (account_id, day);
 -- account_id NULL: the client had not logged in.  sender: what it wrote, or the address refused.
 CREATE TABLE refusal_event (
 	refused_at timestamptz NOT NULL,
+	put_at timestamptz NOT NULL DEFAULT now(),
 	node bigint NOT NULL,
 	tid bigint NOT NULL,
 	sid bigint NOT NULL,
@@ -150,7 +152,8 @@ BEGIN
 		EXECUTE format('DROP TABLE %I', old);
 		changed := changed + 1;
 	END LOOP;
-	EXECUTE format('DELETE FROM %I WHERE ctid IN (SELECT ctid FROM %1$I WHERE %2$I < %3$L LIMIT 2000)',
+	-- What a clock that is wrong tells to be old is kept as long as the rest.
+	EXECUTE format('DELETE FROM %I WHERE ctid IN (SELECT ctid FROM %1$I WHERE %2$I < %3$L AND put_at < %3$L LIMIT 2000)',
 		parent || '_default', key, (today - days)::timestamp AT TIME ZONE 'UTC');
 	RETURN changed;
 END

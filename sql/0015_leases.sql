@@ -284,15 +284,6 @@ BEGIN
 END
 $$;
 
--- Which of these batches are counted here: after a failover, what the new server has.
-CREATE FUNCTION grants_known(node bigint, seqs bigint[]) RETURNS bigint[]
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = postern, pg_catalog, pg_temp AS $$
-BEGIN
-	RETURN ARRAY(SELECT g.seq FROM grant_batch g
-		WHERE g.node = grants_known.node AND g.seq = ANY (seqs) ORDER BY g.seq);
-END
-$$;
-
 -- -------------------------------------------------------------------- sessions
 
 -- How many sessions a node has of each account: absolute, for 90 s, renewed each 30 s.  Granted when all
@@ -422,5 +413,5 @@ GRANT EXECUTE ON FUNCTION account_lookup(text), node_alive(bigint, text),
 	lease_take(bigint, bigint, bigint, bigint, text, int, int, bigint, int, int, bigint, int),
 	lease_return(bigint[], int[], int[], bigint[]),
 	charges(bigint, bigint[], text[], bigint[], bigint[], text[], int[], int[], bigint[]),
-	grants_known(bigint, bigint[]), sessions_hold(bigint, bigint[], int[])
+	sessions_hold(bigint, bigint[], int[])
 TO postern_service;

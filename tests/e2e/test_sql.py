@@ -20,7 +20,7 @@ SERVICE_FUNCTIONS = {"contract", "account_lookup", "sender_owned", "account_reha
                      "changes_since", "changes_clean", "db_epoch",
                      "credential_lookup", "credential_used", "credential_take", "credential_give_back",
                      "blocks", "block_put", "guard_load", "guard_save", "takes", "takes_give_back", "lease_take",
-                     "lease_return", "charges", "grants_known", "node_alive", "sessions_hold"}
+                     "lease_return", "charges", "node_alive", "sessions_hold"}
 ADMIN_FUNCTIONS = {"contract", "db_epoch", "account_add", "accounts_add_many", "account_set_password",
                    "account_set_enabled", "account_set_plan", "account_set_from_policy", "account_by_token", "account_rotate_token",
                    "account_list", "account_show", "sender_add", "sender_del", "sender_list",

@@ -145,6 +145,7 @@ def test_a_clock_that_is_wrong_holds_up_no_batch(db, at):
     fields = message(next(tids), account)._replace(accepted_ms=at, taken_ms=at)
     assert put(db.service, next(seqs), [fields])
     assert sums(db, account)[0] == 1
+    one(db.service, "SELECT postern.usage_maintain()")
     assert one(db.owner, "SELECT count(*) FROM postern.usage_event_default WHERE account_id = %s", account) == 1
 
 
